@@ -1,0 +1,1 @@
+"""Scans: read, prepared, segmented, judged and written back in their own geometry."""

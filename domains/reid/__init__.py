@@ -1,0 +1,1 @@
+"""Reserved for the reid domain."""

@@ -1,0 +1,257 @@
+"""The one contract a domain fulfils.
+
+A `Task` says what a domain reads, its network, its loss and how a case is judged; its `Predictor` is one trained model
+that reads, infers and writes items. Everything else (training, evaluation, tracking, batch inference, reports) is shared
+and knows a domain only through these two classes.
+
+    read_cases → fit (training cases only) → training_data → build_network → loss_step
+    predictor.read → predictor.infer → judge · draw · predictor.write
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+
+from pipelines.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from pipelines.cases import Case, CaseTable
+    from pipelines.workflow import WorkflowConfig
+
+__all__ = [
+    "Figure",
+    "Item",
+    "MetricRow",
+    "Predictor",
+    "SampleKey",
+    "Task",
+    "TaskEntry",
+    "TrainingData",
+    "Written",
+    "find_task",
+    "register_task",
+    "registered_tasks",
+]
+
+Loaded = TypeVar("Loaded")
+Result = TypeVar("Result")
+
+
+class SampleKey(NamedTuple):
+    """What names one training sample: its randomness derives from `(seed, epoch, index)` and nothing else."""
+
+    epoch: int
+    index: int
+
+
+class TrainingData(Protocol):
+    """Training samples. `data[SampleKey(epoch, index)]` is a pure function of the seed, the epoch and the index."""
+
+    def __len__(self) -> int:
+        """Samples of one epoch."""
+
+    def __getitem__(self, key: SampleKey) -> Any:
+        """One sample, on the CPU."""
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """A batch from samples: a mapping of names to tensors `(B, ...)` and lists."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to predict: a file, or a folder of files that belong together.
+
+    Attributes:
+        item_id: Unique in a batch, safe as a file name, and free of patient names.
+        paths: The files it is read from, in order.
+        kind: How it is read, for example `nifti` or `dicom`.
+        detail: What else reading needs (a series UID, say).
+        problem: Why it cannot be read, when that was already seen while looking for items.
+    """
+
+    item_id: str
+    paths: tuple[Path, ...]
+    kind: str = ""
+    detail: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one item left behind: its files, and a summary for the ledger (plain JSON values)."""
+
+    files: tuple[Path, ...]
+    summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One judgement: a case, a class, a metric.
+
+    Attributes:
+        value: NaN where the metric is not defined for this case (and `note` says why).
+        note: `both empty`, `missed`, `invented`, `failed: …`, or empty.
+    """
+
+    case_id: str
+    class_name: str
+    metric: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture for the report, and the numbers behind it.
+
+    Attributes:
+        name: File name without an ending.
+        image: uint8 `(height, width, 3)`.
+        caption: One sentence.
+        data: The table behind the picture, where it has one.
+        case_id: The case it shows, if it shows one.
+    """
+
+    name: str
+    image: NDArray[np.uint8]
+    caption: str
+    data: pd.DataFrame | None = None
+    case_id: str = ""
+
+
+class Predictor(ABC, Generic[Loaded, Result]):
+    """One trained model, ready to serve. `read` and `write` run in threads beside `infer`."""
+
+    @abstractmethod
+    def discover(self, inputs: Sequence[Path]) -> list[Item]:
+        """The items in files, folders and globs; unreadable ones are items with a `problem`."""
+
+    @abstractmethod
+    def read(self, item: Item) -> Loaded:
+        """Reads and prepares one item on the CPU. Raises `CaseError`."""
+
+    @abstractmethod
+    def infer(self, loaded: Loaded) -> Result:
+        """Runs the network on the device and decides, on the grid of the source."""
+
+    @abstractmethod
+    def write(self, item: Item, result: Result, folder: Path) -> Written:
+        """Writes all files of one item into `folder` (a staging folder; the caller moves them)."""
+
+
+class Task(ABC):
+    """What a domain fulfils. Built from a validated workflow; holds no network."""
+
+    name: ClassVar[str]
+    Config: ClassVar[type[WorkflowConfig]]
+    selection_metric: ClassVar[str]
+    """The metric whose mean over classes and validation cases chooses the best checkpoint; higher is better."""
+
+    def __init__(self, config: WorkflowConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def read_cases(self) -> CaseTable:
+        """The cases that `config.data` names. Raises `DataError`."""
+
+    @abstractmethod
+    def check_case(self, case: Case) -> dict[str, Any]:
+        """Facts of one case (shape, spacing, classes …) as plain values. Raises `CaseError` when it cannot be used."""
+
+    @abstractmethod
+    def fit(self, training: Sequence[Case]) -> None:
+        """Learns what preprocessing needs from the training part only; afterwards `describe()` holds it."""
+
+    @abstractmethod
+    def training_data(self, cases: Sequence[Case], *, seed: int) -> TrainingData:
+        """Samples of these cases."""
+
+    @abstractmethod
+    def build_network(self) -> nn.Module:
+        """A fresh network, initialised from torch's current seed."""
+
+    @abstractmethod
+    def loss_step(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Scalars of one batch; `loss` is the one that is minimised."""
+
+    @abstractmethod
+    def predictor(self, network: nn.Module, *, device: torch.device) -> Predictor[Any, Any]:
+        """The network, ready to serve, with this workflow's inference settings."""
+
+    @abstractmethod
+    def item(self, case: Case) -> Item:
+        """The input side of a case."""
+
+    @abstractmethod
+    def judge(self, case: Case, result: Any) -> list[MetricRow]:
+        """All judgements of one case; `result=None` (no prediction) gives the worst value of each metric."""
+
+    @abstractmethod
+    def draw(self, case: Case, result: Any) -> list[Figure]:
+        """Pictures of one judged case."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """What `model.yaml` must hold to serve the network again: plain values, no paths."""
+
+    @classmethod
+    @abstractmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Task:
+        """The inverse of `describe`: a task that can build the network and its predictor, but reads no cases."""
+
+    @abstractmethod
+    def example_batch(self, batch_size: int) -> Any:
+        """A batch of zeros with the shapes of training, for planning and model signatures."""
+
+
+@dataclass(frozen=True)
+class TaskEntry:
+    """Where a task lives; it is imported when it is asked for."""
+
+    name: str
+    target: str
+    summary: str
+
+    def load(self) -> type[Task]:
+        """Imports the task's class."""
+        module, _, attribute = self.target.partition(":")
+        task: type[Task] = getattr(importlib.import_module(module), attribute)
+        return task
+
+
+_TASKS: dict[str, TaskEntry] = {}
+
+
+def register_task(entry: TaskEntry) -> None:
+    """Makes a task known by name. Registering a name twice is an error."""
+    if entry.name in _TASKS and _TASKS[entry.name] != entry:
+        raise ValueError(f"task {entry.name!r} is registered already, as {_TASKS[entry.name].target}")
+    _TASKS[entry.name] = entry
+
+
+def registered_tasks() -> tuple[TaskEntry, ...]:
+    """All tasks, by name."""
+    return tuple(_TASKS[name] for name in sorted(_TASKS))
+
+
+def find_task(name: str) -> TaskEntry:
+    """The task of that name. Raises `ConfigurationError` that lists the others."""
+    try:
+        return _TASKS[name]
+    except KeyError:
+        known = ", ".join(sorted(_TASKS)) or "none is registered"
+        raise ConfigurationError(f"unknown task {name!r}; use one of: {known}") from None
+
+
+PredictorLoader = Callable[[], Predictor[Any, Any]]

@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: published attention mechanisms on one, two and three axes."""
