@@ -25,7 +25,7 @@ class AdamW(Section):
 
     name: Literal["adamw"] = "adamw"
     """Optimizer."""
-    weight_decay: float = Field(1e-2, ge=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
     """Decoupled weight decay; not applied to biases, scales and other parameters of one axis."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
@@ -36,9 +36,9 @@ class StochasticGradientDescent(Section):
 
     name: Literal["sgd"] = "sgd"
     """Optimizer."""
-    weight_decay: float = Field(3e-5, ge=0)
+    weight_decay: float = Field(default=3e-5, ge=0)
     """Weight decay; not applied to biases, scales and other parameters of one axis."""
-    momentum: float = Field(0.99, ge=0, lt=1)
+    momentum: float = Field(default=0.99, ge=0, lt=1)
     """Momentum; 0 is plain gradient descent."""
 
 
@@ -46,9 +46,9 @@ Optimizer = Annotated[AdamW | StochasticGradientDescent, Field(discriminator="na
 
 
 class _Warmup(Section):
-    warmup_epochs: float = Field(0, ge=0)
+    warmup_epochs: float = Field(default=0, ge=0)
     """Epochs over which the learning rate rises linearly from nothing; a fraction is fine."""
-    warmup_steps: int | None = Field(None, ge=0)
+    warmup_steps: int | None = Field(default=None, ge=0)
     """The same in optimizer steps, instead of `warmup_epochs`."""
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class CosineSchedule(_Warmup):
 
     name: Literal["cosine"] = "cosine"
     """Schedule."""
-    final: float = Field(0.0, ge=0, le=1)
+    final: float = Field(default=0.0, ge=0, le=1)
     """Where it ends, as a fraction of `lr`."""
 
 
@@ -79,9 +79,9 @@ class PolynomialSchedule(_Warmup):
 
     name: Literal["polynomial"] = "polynomial"
     """Schedule."""
-    power: float = Field(0.9, gt=0)
+    power: float = Field(default=0.9, gt=0)
     """Exponent; 1 is a straight line."""
-    final: float = Field(0.0, ge=0, le=1)
+    final: float = Field(default=0.0, ge=0, le=1)
     """Where it ends, as a fraction of `lr`."""
 
 
@@ -91,26 +91,26 @@ Schedule = Annotated[ConstantSchedule | CosineSchedule | PolynomialSchedule, Fie
 class TrainingSettings(Section):
     """How a network is trained."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(default=100, ge=1)
     """Epochs at most; early stopping and `max_minutes` may end earlier."""
-    steps_per_epoch: int | None = Field(None, ge=1)
+    steps_per_epoch: int | None = Field(default=None, ge=1)
     """Batches in one epoch; null is one pass over the training samples."""
-    batch_size: int = Field(2, ge=1)
+    batch_size: int = Field(default=2, ge=1)
     """Samples in one batch, over all processes together."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are averaged for one optimizer step."""
-    lr: float = Field(1e-3, gt=0)
+    lr: float = Field(default=1e-3, gt=0)
     """Learning rate at the top of the schedule."""
     optimizer: Optimizer = AdamW()
     """Optimizer, by name."""
     schedule: Schedule = CosineSchedule()
     """Learning rate over optimizer steps, by name."""
-    clip_norm: float | None = Field(1.0, gt=0)
+    clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient over all parameters; null does not clip."""
-    ema: float | None = Field(None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights (0.999, say), which then is validated and kept; null for none."""
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a moving average of the weights (0.999, say), which then is what is validated and kept; null for none."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Precision of the forward pass; auto is bf16 where the hardware is fast at it, else fp16 on a GPU and fp32 on a CPU."""
+    """Precision of the forward pass; auto is bf16 where the hardware is fast at it, else fp16 (GPU) or fp32 (CPU)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto is a GPU when there is one."""
     deterministic: bool = True
@@ -119,17 +119,17 @@ class TrainingSettings(Section):
     """Keep images and volumes with channels in the innermost axis in memory: faster convolutions on most hardware."""
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster after."""
-    workers: int = Field(0, ge=0)
-    """Processes that prepare samples; 0 prepares them in the training process. The samples are the same for any number."""
-    validate_every: int = Field(1, ge=1)
+    workers: int = Field(default=0, ge=0)
+    """Processes that prepare samples (0: the training process does). The samples are the same for any number."""
+    validate_every: int = Field(default=1, ge=1)
     """Epochs between two validations; the last epoch is always validated."""
-    patience: int | None = Field(None, ge=1)
+    patience: int | None = Field(default=None, ge=1)
     """Stop after this many validations without a better score on the validation part; null never stops early."""
-    checkpoint_every: int = Field(1, ge=1)
+    checkpoint_every: int = Field(default=1, ge=1)
     """Epochs between two saves of the last checkpoint; a signal saves as well, and so does the end."""
-    max_minutes: float | None = Field(None, gt=0)
+    max_minutes: float | None = Field(default=None, gt=0)
     """Stop, validate and finish after this many minutes of training; null is no limit."""
-    log_every: int = Field(20, ge=1)
+    log_every: int = Field(default=20, ge=1)
     """Optimizer steps between two losses sent to tracking."""
     on_bad_case: Literal["stop", "skip"] = "stop"
     """What a case that cannot be read does: stop the training, or be set aside, recorded in `excluded.csv`."""
