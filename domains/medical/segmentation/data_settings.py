@@ -1,0 +1,29 @@
+"""The `data:` section of a segmentation workflow: one of the readers, or a synthetic phantom."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipelines.config.section import Section
+
+__all__ = ["DataSettings", "PhantomData"]
+
+
+class PhantomData(Section):
+    """A built-in synthetic phantom: it shows that everything runs, and says nothing about anatomy."""
+
+    format: Literal["phantom"] = "phantom"
+    """Synthetic volumes with two nested structures."""
+    cases: int = Field(40, ge=2, le=10_000)
+    """Number of volumes."""
+    size: Annotated[tuple[Annotated[int, Field(ge=8, le=512)], ...], Field(min_length=3, max_length=3)] = (36, 48, 32)
+    """Typical extent in voxels; each volume's differs by up to an eighth."""
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Seed of the volumes."""
+    folder: str = "phantom"
+    """Folder that the volumes are written to, below `output`; volumes that are there already are kept."""
+
+
+DataSettings = PhantomData
