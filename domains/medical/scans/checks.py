@@ -1,0 +1,112 @@
+"""Checks that every reader ends with: voxels become float32, and what cannot be used is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.medical.scans.scan import Scan, SourceGeometry, affine_problem
+from pipelines.errors import CaseError
+
+__all__ = ["as_labels", "finish_scan", "refuse_unusable_file"]
+
+
+def refuse_unusable_file(case_id: str, path: Path) -> None:
+    """Raises `CaseError` when there is no such file, it cannot be opened, or it is empty."""
+    try:
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise CaseError(case_id, "empty file", hint="Copy the file again from its source.")
+    except FileNotFoundError:
+        raise CaseError(case_id, "file not found", hint=f"There is no file {path.name!r} in its folder.") from None
+    except OSError as error:
+        raise CaseError(case_id, f"cannot be opened: {error.strerror}", hint="Check the permissions.") from error
+
+
+def finish_scan(
+    case_id: str,
+    array: NDArray[np.generic],
+    affine: NDArray[np.float64],
+    source: SourceGeometry,
+    *,
+    notes: tuple[str, ...] = (),
+) -> Scan:
+    """A `Scan` from what a reader found.
+
+    Args:
+        case_id: For messages.
+        array: `(C, *S)` of any real dtype and byte order.
+        affine: `(4, 4)`, voxel → RAS mm.
+        source: Where it came from.
+        notes: What the reader had to decide.
+
+    Returns:
+        The scan, float32. Voxels that are not finite take the smallest finite value, and a note counts them.
+
+    Raises:
+        CaseError: If the affine is unusable, no voxel is finite, or all voxels are equal.
+    """
+    if problem := affine_problem(affine):
+        raise CaseError(case_id, problem, hint="Repair the header: every axis needs a direction and a spacing above 0.")
+    if 0 in array.shape:
+        raise CaseError(case_id, f"no voxels: shape {array.shape[1:]}", hint="Export the scan again.")
+    if np.iscomplexobj(array):
+        raise CaseError(case_id, "complex voxels", hint="Save the magnitude (or the phase) as a real image.")
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = array.astype(np.float32, copy=False)
+    values, note = _fill_not_finite(case_id, values)
+    # Two reductions, not `==`: no boolean copy of the volume is made.
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise CaseError(
+            case_id, f"constant image: every voxel is {low:g}", hint="The export may have failed; look at the source."
+        )
+    return Scan(values, affine, source, notes + note)
+
+
+def _fill_not_finite(case_id: str, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    # A sum is finite only if all values are (or it overflows, and then the slow path decides).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(values.sum(dtype=np.float64)):
+            return values, ()
+    finite = np.isfinite(values)
+    count = values.size - int(np.count_nonzero(finite))
+    if count == values.size:
+        raise CaseError(case_id, "no voxel is a finite number", hint="Export the scan again.")
+    if count == 0:
+        return values, ()
+    low = values.min(where=finite, initial=np.inf)
+    note = f"{count} of {values.size} voxels are NaN or infinite; they are read as the smallest finite value, {low:g}"
+    return np.where(finite, values, low), (note,)
+
+
+def as_labels(case_id: str, values: NDArray[np.generic]) -> NDArray[np.integer]:
+    """Whole numbers from stored label values; 1.0000001, as float-coded labels come, is 1.
+
+    Returns:
+        The same shape, uint8 where that holds all values, else uint16, else int32.
+
+    Raises:
+        CaseError: If a value is not within 0.001 of a whole number, or too large for int32.
+    """
+    if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
+        if np.iscomplexobj(values):
+            raise CaseError(case_id, "complex label values", hint="Labels must be whole numbers.")
+        rounded = np.rint(values)
+        with np.errstate(invalid="ignore"):
+            off = ~(np.abs(values - rounded) <= 1e-3)
+        if off.any():
+            raise CaseError(
+                case_id,
+                f"label values are not whole numbers: {int(off.sum())} voxels, for example {float(values[off][0]):g}",
+                hint="Labels must be resampled with nearest neighbour, and are not probabilities.",
+            )
+        values = rounded
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if low < -(2**31) or high >= 2**31:
+        raise CaseError(case_id, f"label value {float(high):g} is too large", hint="Use small whole numbers as labels.")
+    if low < 0:
+        return values.astype(np.int32)
+    return values.astype(np.uint8 if high < 256 else np.uint16 if high < 65536 else np.int32)
