@@ -14,13 +14,13 @@ __all__ = ["SplitSettings"]
 class SplitSettings(Section):
     """How cases are divided: always by group, so that nothing of one patient stands in two parts."""
 
-    folds: int | None = Field(None, ge=2, le=100)
+    folds: int | None = Field(default=None, ge=2, le=100)
     """Number of folds; each group is in the test part of exactly one. Empty: one division by fractions."""
-    fold: int = Field(0, ge=0)
+    fold: int = Field(default=0, ge=0)
     """Which fold is the test part, from 0."""
-    test: float = Field(0.2, ge=0, lt=1)
+    test: float = Field(default=0.2, ge=0, lt=1)
     """Share of the cases in the test part (without folds). 0 leaves the test part empty."""
-    validation: float = Field(0.1, ge=0, lt=1)
+    validation: float = Field(default=0.1, ge=0, lt=1)
     """Share of the cases outside the test part that choose the best checkpoint. 0 leaves the validation part empty."""
     stratify: str | None = None
     """Label whose values are kept in proportion in every part, where the groups allow it."""

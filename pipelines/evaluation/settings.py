@@ -12,9 +12,9 @@ __all__ = ["EvaluationSettings"]
 class EvaluationSettings(Section):
     """How results are summed up."""
 
-    resamples: int = Field(2000, ge=1000, le=100_000)
+    resamples: int = Field(default=2000, ge=1000, le=100_000)
     """Bootstrap resamples of the groups behind each confidence interval."""
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
-    worst: int = Field(5, ge=0, le=1000)
+    worst: int = Field(default=5, ge=0, le=1000)
     """How many of the worst cases are listed and drawn."""
