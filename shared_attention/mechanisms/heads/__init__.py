@@ -1,0 +1,1 @@
+"""Unusual heads, and attention joined with convolution."""

@@ -1,0 +1,1 @@
+"""Token mixing that is not attention: pooling, spectra, gated perceptrons, selective scans."""

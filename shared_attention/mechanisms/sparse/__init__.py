@@ -1,0 +1,1 @@
+"""Attention to few: routed, sampled, pooled and approximated keys."""

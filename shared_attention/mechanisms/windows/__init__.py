@@ -1,0 +1,1 @@
+"""Attention in windows, stripes, blocks and halos of the grid."""
