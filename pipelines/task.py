@@ -211,6 +211,14 @@ class Task(ABC):
         """The inverse of `describe`: a task that can build the network and its predictor, but reads no cases."""
 
     @abstractmethod
+    def with_workflow(self, config: WorkflowConfig) -> Task:
+        """A described task that also reads and judges the cases of `config`; network and preprocessing stay its own.
+
+        Raises:
+            ConfigurationError: The cases cannot be judged by this model (other classes, say).
+        """
+
+    @abstractmethod
     def example_batch(self, batch_size: int) -> Any:
         """A batch of zeros with the shapes of training, for planning and model signatures."""
 

@@ -1,0 +1,1 @@
+"""One run from cases to report, for any task: prepare → train → evaluate → write the model → report."""

@@ -1,0 +1,77 @@
+"""From a workflow to checked, divided cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.cases import Case, CaseTable
+from pipelines.errors import CaseError, DataError
+from pipelines.splits import draw_splits
+from pipelines.task import Task
+
+__all__ = ["Excluded", "PreparedCases", "check_cases", "prepare_cases"]
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A case that was set aside, and why."""
+
+    case_id: str
+    reason: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class PreparedCases:
+    """Cases that can be used, each with its part, and the ones that cannot."""
+
+    table: CaseTable
+    record: dict[str, Any]
+    facts: dict[str, dict[str, Any]]
+    excluded: tuple[Excluded, ...]
+
+    def part(self, split: str) -> tuple[Case, ...]:
+        """The cases of `train`, `validation` or `test`."""
+        return self.table.part(split)
+
+
+def check_cases(
+    task: Task, cases: Sequence[Case], *, advance: Callable[[], None] = lambda: None, threads: int = 4
+) -> tuple[dict[str, dict[str, Any]], list[Excluded]]:
+    """Opens every case once: its facts, or the reason why it cannot be used."""
+
+    def check(case: Case) -> dict[str, Any] | Excluded:
+        try:
+            return task.check_case(case)
+        except CaseError as error:
+            return Excluded(case.case_id, error.reason, error.hint)
+        finally:
+            advance()
+
+    with ThreadPoolExecutor(max_workers=threads) as pool:
+        outcomes = list(pool.map(check, cases))
+    facts = {case.case_id: out for case, out in zip(cases, outcomes, strict=True) if not isinstance(out, Excluded)}
+    return facts, [out for out in outcomes if isinstance(out, Excluded)]
+
+
+def prepare_cases(task: Task, *, advance: Callable[[], None] = lambda: None) -> PreparedCases:
+    """Reads, checks and divides the cases of a task.
+
+    Raises:
+        DataError: No case can be used, or the rest cannot be divided as asked.
+    """
+    table = task.read_cases()
+    facts, excluded = check_cases(task, table.cases, advance=advance)
+    if not facts:
+        raise DataError(
+            f"none of the {len(table)} cases can be used; the first: {excluded[0].case_id}: {excluded[0].reason}"
+            if excluded
+            else "the data set has no cases",
+            hint="`pulvinar validate` lists every case and what is wrong with it.",
+        )
+    usable = table.without(item.case_id for item in excluded)
+    divided, record = draw_splits(usable, task.config.split, task.config.seed)
+    return PreparedCases(divided, record, facts, tuple(excluded))

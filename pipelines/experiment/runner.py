@@ -1,0 +1,327 @@
+"""One run, from cases to report.
+
+    prepare → fit → train → judge the best weights on the test part → write the model → draw → track → report
+
+Everything a later step needs is in the run folder, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cases import Case
+from pipelines.casetables import data_digest, write_cases
+from pipelines.config import ResolvedWorkflow, dump_yaml
+from pipelines.errors import DataError, Interrupted, PulvinarError
+from pipelines.evaluation import summarise, worst_cases
+from pipelines.experiment.environment import describe_environment
+from pipelines.experiment.folders import find_resumable, new_run_folder
+from pipelines.experiment.judgement import Judgement, judge_cases, rows_to_table, write_figures
+from pipelines.experiment.preparation import PreparedCases, prepare_cases
+from pipelines.runs import RunFolder, write_atomically
+from pipelines.splits import apply_splits
+from pipelines.task import Task, find_task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.tracking import Tracker
+    from pipelines.training import TrainingResult
+
+__all__ = ["Outcome", "run_workflow"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        run: The run folder.
+        summary: Means with intervals of the judged part, by class and metric.
+        part: Which part was judged: `test`, or `validation` where there is no test part.
+        failed: Cases whose prediction failed, with reasons.
+        excluded: Cases set aside before training, with reasons.
+        seconds: Wall-clock seconds.
+    """
+
+    run: RunFolder
+    summary: pd.DataFrame
+    part: str
+    failed: Mapping[str, str]
+    excluded: Mapping[str, str]
+    seconds: float
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_workflow(resolved: ResolvedWorkflow, *, resume: bool = False, say: Say = lambda line: None) -> Outcome:
+    """Runs a resolved workflow to its end. In a distributed launch every process calls this; the first one writes.
+
+    Raises:
+        DataError: The cases cannot be used.
+        TrainingError: Training cannot go on.
+        Interrupted: A signal stopped it; `resume=True` continues.
+    """
+    started = time.monotonic()
+    config = resolved.config
+    task = find_task(config.task).load()(config)
+    output = Path(config.output)
+    run = _shared_run_folder(lambda: find_resumable(output, config) if resume else new_run_folder(output, config.name))
+    main = _is_main_process()
+    if main:
+        run.update_status(state="running", started=_now(), name=config.name, task=config.task, pid=os.getpid())
+        _save_configuration(run, resolved)
+    say(f"run folder {run.root}")
+    try:
+        outcome = _stages(task, resolved, run, resume=resume, say=say, started=started)
+    except Interrupted:
+        if main:
+            run.update_status(state="interrupted", ended=_now())
+        raise
+    except BaseException as error:
+        if main:
+            run.update_status(state="failed", ended=_now(), reason=f"{type(error).__name__}: {error}")
+        raise
+    return outcome
+
+
+def _stages(
+    task: Task, resolved: ResolvedWorkflow, run: RunFolder, *, resume: bool, say: Say, started: float
+) -> Outcome:
+    import torch
+
+    from pipelines.tracking import open_tracker
+    from pipelines.training import choose_device, train
+
+    config = resolved.config
+    main = _is_main_process()
+    cases = _prepare(task, run, resume=resume, say=say)
+    device = choose_device(config.train.device)
+    training, validation = cases.part("train"), cases.part("validation")
+    digest = data_digest(cases.table) if main else ""
+    environment = describe_environment(seed=config.seed, device=str(device)) | {"data_digest": digest}
+    if main:
+        run.write_json(run.environment, environment)
+    say(f"{len(training)} training, {len(validation)} validation and {len(cases.part('test'))} test cases; fitting")
+    task.fit(training)
+    tracker = open_tracker(
+        config.track if main else config.track.model_copy(update={"enabled": False}),
+        run,
+        name=config.name,
+        output=Path(config.output),
+        resume=resume,
+    )
+    state = "failed"
+    try:
+        if main:
+            _track_start(tracker, resolved, cases, environment)
+        result = train(
+            task,
+            training,
+            validation,
+            run,
+            settings=config.train,
+            seed=config.seed,
+            tracker=tracker,
+            resume=resume,
+        )
+        if not main:
+            return Outcome(run, _empty_summary(), "", {}, {}, time.monotonic() - started)
+        network = task.build_network()
+        network.load_state_dict(_read_weights(result))
+        outcome = _judge_and_write(task, network.to(torch.device(device)), cases, run, result, say=say, started=started)
+        run.update_status(state="finished", ended=_now(), seconds=round(outcome.seconds, 1))
+        _track_end(tracker, outcome, run)
+        state = "finished"
+    except Interrupted:
+        state = "interrupted"
+        raise
+    finally:
+        tracker.finish(state)
+    _report(run, tracker, say)
+    return outcome
+
+
+def _prepare(task: Task, run: RunFolder, *, resume: bool, say: Say) -> PreparedCases:
+    say("reading and checking the cases")
+    cases = prepare_cases(task)
+    if resume and run.splits.is_file():
+        record = json.loads(run.splits.read_text())
+        cases = PreparedCases(apply_splits(cases.table, record), record, cases.facts, cases.excluded)
+    if not cases.part("train"):
+        raise DataError(
+            "no case is left to train on", hint="`pulvinar plan` shows how many cases are in each part, and why."
+        )
+    if _is_main_process():
+        write_cases(cases.table, run.cases)
+        run.write_json(run.splits, cases.record)
+        _write_excluded(run, cases)
+    for excluded in cases.excluded:
+        say(f"set aside {excluded.case_id}: {excluded.reason}. {excluded.hint}")
+    return cases
+
+
+def _judge_and_write(
+    task: Task,
+    network: Any,
+    cases: PreparedCases,
+    run: RunFolder,
+    result: TrainingResult,
+    *,
+    say: Say,
+    started: float,
+) -> Outcome:
+    from pipelines.modelfolder import save_model
+
+    part = "test" if cases.part("test") else "validation"
+    device = next(network.parameters()).device
+    predictor = task.predictor(network, device=device)
+    judged = cases.part(part)
+    say(f"judging {len(judged)} {part} cases")
+    judgement = judge_cases(task, predictor, judged)
+    table = rows_to_table(judgement.rows, judged)
+    summary = _summarise(task, table, judged)
+    write_atomically(run.evaluation / f"{part}.cases.csv", table.to_csv(index=False))
+    write_atomically(run.evaluation / f"{part}.summary.csv", summary.to_csv(index=False))
+    _draw(task, predictor, judged, table, judgement, run)
+    headline = {
+        f"{row['class']}/{row['metric']}": row["mean"] for row in summary.to_dict("records") if row["mean"] == row["mean"]
+    }
+    save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline})
+    run.update_status(best_epoch=result.best_epoch, best_score=result.best_score, part=part, **_data_facts(task))
+    excluded = {item.case_id: item.reason for item in cases.excluded}
+    return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
+
+
+def _summarise(task: Task, table: pd.DataFrame, judged: tuple[Case, ...]) -> pd.DataFrame:
+    settings = task.config.evaluate
+    return summarise(
+        table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=task.config.seed
+    )
+
+
+def _draw(
+    task: Task,
+    predictor: Any,
+    judged: tuple[Case, ...],
+    table: pd.DataFrame,
+    judgement: Judgement,
+    run: RunFolder,
+) -> None:
+    """Draws the worst cases and the best one; they are predicted once more, so that no prediction need be kept."""
+    chosen = worst_cases(table, task.selection_metric, count=task.config.evaluate.worst)
+    best = worst_cases(table, task.selection_metric, count=1, best=True)
+    wanted = list(dict.fromkeys([*chosen, *best]))
+    by_id = {case.case_id: case for case in judged}
+    entries = []
+    for case_id in wanted:
+        if case_id in judgement.failures:
+            continue
+        case = by_id[case_id]
+        entries.extend(write_figures(task.draw(case, predictor.infer(predictor.read(task.item(case)))), run.figures))
+    write_atomically(run.figures / "index.json", json.dumps(entries, indent=2) + "\n")
+
+
+def _track_start(
+    tracker: Tracker, resolved: ResolvedWorkflow, cases: PreparedCases, environment: Mapping[str, Any]
+) -> None:
+    import yaml
+
+    tracker.log_parameters(yaml.safe_load(dump_yaml(resolved.config)))
+    tracker.set_tags(
+        {
+            "task": resolved.config.task,
+            "seed": str(resolved.config.seed),
+            "device": str(environment["device"]),
+            "commit": str(environment["commit"]),
+            "pulvinar": str(environment["pulvinar"]),
+            "data_digest": str(environment["data_digest"]),
+        }
+    )
+    tracker.log_data(
+        name=cases.table.name,
+        digest=str(environment["data_digest"]),
+        parts={part: len(cases.part(part)) for part in ("train", "validation", "test")},
+    )
+
+
+def _track_end(tracker: Tracker, outcome: Outcome, run: RunFolder) -> None:
+    last = int(run.read_status().get("best_epoch") or 0)
+    values = {
+        f"{outcome.part}/{row['class']}/{row['metric']}": float(row["mean"])
+        for row in outcome.summary.to_dict("records")
+        if row["mean"] == row["mean"]
+    }
+    tracker.log_metrics(values, step=last)
+
+
+def _report(run: RunFolder, tracker: Tracker, say: Say) -> None:
+    from pipelines.reporting import build_report
+
+    build_report(run)
+    say(f"report {run.report}")
+
+
+def _save_configuration(run: RunFolder, resolved: ResolvedWorkflow) -> None:
+    if not run.config.is_file():
+        write_atomically(run.config, dump_yaml(resolved.config))
+        run.write_json(run.provenance, {key: str(origin) for key, origin in sorted(resolved.origins.items())})
+
+
+def _write_excluded(run: RunFolder, cases: PreparedCases) -> None:
+    import pandas as pd
+
+    rows = [(item.case_id, item.reason, item.hint) for item in cases.excluded]
+    write_atomically(run.excluded, pd.DataFrame(rows, columns=["case_id", "reason", "hint"]).to_csv(index=False))
+
+
+def _read_weights(result: TrainingResult) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(result.weights)
+
+
+def _empty_summary() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame()
+
+
+def _data_facts(task: Task) -> dict[str, Any]:
+    return {"synthetic": bool(task.describe().get("synthetic", False))}
+
+
+def _is_main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _shared_run_folder(make: Callable[[], RunFolder]) -> RunFolder:
+    """The first process makes the folder and tells the others, when there are several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return make()
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    PartialState()
+    told: list[Any] = [None]
+    if _is_main_process():
+        try:
+            told = [make().root]
+        except PulvinarError as error:
+            told = [error]
+    broadcast_object_list(told)
+    if isinstance(told[0], PulvinarError):
+        raise told[0]
+    return RunFolder(Path(told[0]))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

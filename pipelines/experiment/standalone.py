@@ -1,0 +1,89 @@
+"""Evaluation of a model folder on cases it was not trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.cases import Case
+from pipelines.errors import ConfigurationError, DataError
+from pipelines.runs import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pipelines.config import ResolvedWorkflow
+
+__all__ = ["ModelEvaluation", "evaluate_model"]
+
+PARTS = ("train", "validation", "test", "all")
+
+
+@dataclass(frozen=True)
+class ModelEvaluation:
+    """What a model came to on some cases."""
+
+    cases: tuple[Case, ...]
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    failed: Mapping[str, str]
+
+
+def evaluate_model(
+    model: Path,
+    resolved: ResolvedWorkflow,
+    *,
+    part: str,
+    out: Path,
+    device: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> ModelEvaluation:
+    """Judges a model on the cases of a workflow and writes `PART.cases.csv` and `PART.summary.csv` into `out`.
+
+    Args:
+        model: A model folder, or the run folder that holds it.
+        resolved: The workflow that names the cases and how they are divided; its model and training are not used.
+        part: `train`, `validation`, `test` or `all`.
+        out: Folder for the tables.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        say: Takes lines of progress.
+
+    Raises:
+        ConfigurationError: `part` is none of the parts, or the workflow is for another task than the model.
+        DataError: The part has no cases that can be used.
+        ModelFolderError: The model cannot be loaded.
+    """
+    from pipelines.evaluation import summarise
+    from pipelines.experiment.judgement import judge_cases, rows_to_table
+    from pipelines.experiment.preparation import prepare_cases
+    from pipelines.modelfolder import load_model
+    from pipelines.training import choose_device
+
+    if part not in PARTS:
+        raise ConfigurationError(f"there is no part {part!r}; use one of: {', '.join(PARTS)}")
+    config = resolved.config
+    chosen_device = choose_device(device)
+    loaded = load_model(model, device=chosen_device)
+    if loaded.task.name != config.task:
+        raise ConfigurationError(f"the model is for {loaded.task.name}, the workflow for {config.task}")
+    task = loaded.task.with_workflow(config)
+    prepared = prepare_cases(task)
+    judged = tuple(prepared.table) if part == "all" else prepared.part(part)
+    if not judged:
+        raise DataError(
+            f"the {part} part has no cases", hint=f"`--part` takes {', '.join(PARTS)}; `pulvinar plan` shows the parts."
+        )
+    for item in prepared.excluded:
+        say(f"set aside {item.case_id}: {item.reason}. {item.hint}")
+    say(f"judging {len(judged)} cases")
+    judgement = judge_cases(task, task.predictor(loaded.network, device=chosen_device), judged)
+    table = rows_to_table(judgement.rows, judged)
+    settings = config.evaluate
+    summary = summarise(
+        table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=config.seed
+    )
+    write_atomically(out / f"{part}.cases.csv", table.to_csv(index=False))
+    write_atomically(out / f"{part}.summary.csv", summary.to_csv(index=False))
+    return ModelEvaluation(judged, table, summary, judgement.failures)

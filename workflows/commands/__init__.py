@@ -1,0 +1,1 @@
+"""The commands of `pulvinar`, a module for each theme."""

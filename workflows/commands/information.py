@@ -1,0 +1,159 @@
+"""`list`, `schema`, `doctor` and `attention`: what there is, and whether this machine can use it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import ExitCode
+from workflows.commands.arguments import JsonOption
+from workflows.console import next_steps, print_json, print_table
+
+__all__ = ["attention", "doctor", "list_things", "schema"]
+
+attention = typer.Typer(help="The published attention mechanisms.", no_args_is_help=True)
+
+
+class Listed(str, Enum):
+    """What can be listed."""
+
+    WORKFLOWS = "workflows"
+    MODELS = "models"
+    ATTENTION = "attention"
+
+
+def list_things(
+    what: Annotated[Listed, typer.Argument(help="workflows, models or attention.")],
+    output: Annotated[Path, typer.Option(help="Folder of run folders (for models).")] = Path("runs"),
+    json: JsonOption = False,
+) -> int:
+    """List the workflows of the catalogue, the trained models, or the attention mechanisms."""
+    if what is Listed.WORKFLOWS:
+        _list_workflows(json)
+    elif what is Listed.MODELS:
+        _list_models(output, json)
+    else:
+        list_attention(json)
+    return ExitCode.OK
+
+
+def _list_workflows(json: bool) -> None:
+    from workflows.catalogue import catalogue
+    from workflows.tasks import TASKS
+
+    entries = catalogue()
+    if json:
+        print_json([{"name": x.name, "path": x.path, "summary": x.summary} for x in entries])
+        return
+    print_table(("workflow", "what it does"), [(entry.name, entry.summary) for entry in entries])
+    typer.echo()
+    print_table(("task", "what it learns"), [(task.name, task.summary) for task in TASKS])
+    next_steps({}, [f"pulvinar plan {entries[0].name}", f"pulvinar init {TASKS[0].name} my-project"])
+
+
+def _list_models(output: Path, json: bool) -> None:
+    from pipelines.modelfolder import describe_models
+
+    models = describe_models(output)
+    if json:
+        print_json(models)
+        return
+    if not models:
+        typer.echo(f"no trained model in {output}")
+        next_steps({}, ["pulvinar run medical/hippocampus-quick"])
+        return
+    print_table(
+        ("model", "task", "parameters", "score"),
+        [(model["folder"], model["task"], f"{model['parameters']:,}", model["score"]) for model in models],
+    )
+    next_steps({}, [f"pulvinar predict {models[-1]['folder']} SCANS --out predictions"])
+
+
+@attention.command("list")
+def list_attention(json: JsonOption = False) -> int:
+    """List the attention mechanisms."""
+    from shared_attention import cards
+
+    every = cards()
+    if json:
+        print_json([card.as_dict() for card in every])
+    else:
+        print_table(
+            ("name", "kind", "axes", "year", "cost", "title"),
+            [
+                (card.name, card.kind, "/".join(map(str, sorted(card.ranks))), card.year, card.cost, card.title)
+                for card in every
+            ],
+        )
+        next_steps({}, ["pulvinar attention show NAME", "pulvinar run WORKFLOW model.attention.name=NAME"])
+    return ExitCode.OK
+
+
+@attention.command("show")
+def show_attention(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A mechanism.")], json: JsonOption = False
+) -> int:
+    """Show a mechanism's card: paper, cost, arguments, source."""
+    from shared_attention import card
+
+    found = card(name)
+    if json:
+        print_json(found.as_dict())
+        return ExitCode.OK
+    rows = [(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value) for key, value in found.as_dict().items() if key != "arguments"]
+    print_table(("card", name), rows)
+    typer.echo()
+    print_table(
+        ("argument", "type", "default", "meaning"),
+        [(key, x.annotation, x.default, x.description) for key, x in found.arguments.items()],
+    )
+    next_steps({}, [f"pulvinar run WORKFLOW model.attention.name={name}"])
+    return ExitCode.OK
+
+
+@attention.command("verify")
+def verify_attention(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Fixtures; all of them by default.")] = None,
+    golden: Annotated[Path | None, typer.Option(help="Folder of the authors' outputs; default PULVINAR_GOLDEN.")] = None,
+    json: JsonOption = False,
+) -> int:
+    """Compare each mechanism with what its authors' code computes."""
+    from workflows.verification import verify_fixtures
+
+    return verify_fixtures(golden, names or [], as_json=json)
+
+
+def schema(
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; standard output by default.")] = None,
+) -> int:
+    """Write the JSON Schema that editors complete workflow files from."""
+    import json
+
+    from pipelines.config import json_schema
+    from pipelines.runs import write_atomically
+
+    text = json.dumps(json_schema(), indent=2) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+        return ExitCode.OK
+    write_atomically(out, text)
+    next_steps({"schema": out}, [f"add this line to a workflow:  # yaml-language-server: $schema={out}"])
+    return ExitCode.OK
+
+
+def doctor(json: JsonOption = False) -> int:
+    """Check that this machine has what Pulvinar needs."""
+    from workflows.diagnosis import diagnose
+
+    checks = diagnose()
+    if json:
+        print_json([{"check": x.name, "state": x.state, "found": x.found, "hint": x.hint} for x in checks])
+    else:
+        print_table(("check", "state", "found", "what to do"), [(x.name, x.state, x.found, x.hint) for x in checks])
+    broken = [check for check in checks if check.state == "broken"]
+    if not json:
+        next_steps({}, ["make install"] if broken else ["pulvinar run medical/hippocampus-quick"])
+    return ExitCode.ENVIRONMENT if broken else ExitCode.OK

@@ -1,0 +1,54 @@
+"""`predict`: a model on files, folders, globs or a manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import ExitCode
+from workflows.commands.arguments import JsonOption
+from workflows.console import next_steps, print_json, print_table
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds it.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, or a manifest.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and the ledger.")],
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each loads the model once.")] = 1,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds that one item may take.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="Further tries after a crash, a timeout or lack of memory.")] = 1,
+    max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failed items.")] = None,
+    executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    json: JsonOption = False,
+) -> int:
+    """Predict every item, and leave a ledger of what became of each. A second call does only what is missing."""
+    from pipelines.inference import BatchSettings, predict_batch
+    from pipelines.inference.progress import progress_reporter
+
+    settings = BatchSettings(
+        workers=workers,
+        device=device,
+        timeout=timeout,
+        retries=retries,
+        max_failures=max_failures,
+        executor=executor,
+    )
+    with progress_reporter() as report:
+        summary = predict_batch(model, inputs, out, settings, report=report)
+    if json:
+        print_json(summary.as_dict())
+        return summary.exit_code
+    print_table(("outcome", "items"), [(name, count) for name, count in summary.counts.items() if count])
+    if summary.failures:
+        print_table(("item", "outcome", "reason"), [(x.item_id, x.outcome, x.reason) for x in summary.failures])
+    again = f"pulvinar predict {model} {' '.join(inputs)} --out {out}"
+    next_steps(
+        {"results": out, "ledger": summary.ledger},
+        [f"{again}   (does only what is missing or changed)"] if summary.exit_code != ExitCode.OK else [],
+    )
+    return summary.exit_code

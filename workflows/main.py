@@ -1,0 +1,57 @@
+"""`pulvinar`: the command line, and the exit code of everything that can go wrong."""
+
+from __future__ import annotations
+
+import sys
+
+from pipelines.errors import ConfigurationError, ExitCode, PulvinarError
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits with its code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    import click
+
+    from workflows.cli import app
+    from workflows.console import complain
+
+    try:
+        code = app(arguments, prog_name="pulvinar", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.exceptions.Abort:
+        complain("stopped")
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except ConfigurationError as error:
+        for problem in error.problems:
+            complain(str(problem), label="")
+        if error.hint:
+            complain(error.hint, label="")
+        return ExitCode.USAGE
+    except PulvinarError as error:
+        complain(error.message)
+        if error.hint:
+            complain(error.hint, label="")
+        return error.exit_code
+    except KeyboardInterrupt:
+        complain("stopped")
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno is None:
+            raise
+        complain(f"{error.strerror}: {error.filename}" if error.filename else str(error))
+        return ExitCode.ENVIRONMENT
+    return int(code or 0)
+
+
+if __name__ == "__main__":
+    main()
