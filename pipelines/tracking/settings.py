@@ -28,7 +28,7 @@ class TrackingSettings(Section):
     enabled: bool = True
     """False: no tracking at all; everything is still in the run folder."""
     uri: str | None = None
-    """Tracking store: `http(s)://…` for a server, `sqlite:///…`, `postgresql://…`, `mysql://…` or `mssql://…` for a database.
+    """Tracking store: `http(s)://…` for a server, `sqlite:///…`, `postgresql://…`, `mysql://…` for a database.
     Unset: `tracking/mlflow.db` in the output folder, with its artifacts beside it."""
     experiment: Annotated[str, StringConstraints(min_length=1, max_length=250)] | None = None
     """Name of the MLflow experiment. Unset: the name of the workflow."""
@@ -58,7 +58,7 @@ class TrackingSettings(Section):
             raise ValueError(f"{mask_password(uri)!r} is not a tracking store; it starts with one of {known}")
         if scheme == "sqlite" and not re.match(r"^sqlite(\+\w+)?:///.*[^/]$", uri):
             raise ValueError(
-                f"{uri!r} names no file; write sqlite:///folder/mlflow.db, or sqlite:////folder/mlflow.db for a full path"
+                f"{uri!r} names no file; write sqlite:///folder/mlflow.db, or sqlite:////full/path/mlflow.db"
             )
         if scheme in ("http", "https"):
             parts = urlsplit(uri)
