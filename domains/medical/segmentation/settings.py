@@ -66,7 +66,7 @@ class CtIntensity(Section):
     name: Literal["ct"] = "ct"
     """Intensity."""
     window: tuple[float, float] | None = None
-    """Lowest and highest value kept, in HU; null takes the quantiles below from the labelled voxels of the training part."""
+    """Lowest and highest value kept, in HU; null takes the quantiles below of labelled voxels of the training part."""
     quantiles: tuple[Probability, Probability] = (0.005, 0.995)
     """Quantiles of the labelled voxels of the training part that make the window, where none is given."""
 
@@ -92,6 +92,8 @@ Intensity = Annotated[ZScoreIntensity | CtIntensity | UnitIntensity, Field(discr
 class PreprocessSettings(Section):
     """What is done to a scan before the network sees it, in training and in service alike."""
 
+    channels: int = Field(1, ge=1, le=64)
+    """Channels of an image: 1 for a scan, 3 for a colour picture."""
     spacing: Spacing | Literal["auto"] | None = None
     """Spacing in mm along the axes right, anterior, superior (rows, columns in 2D) that scans are resampled to;
     `auto` is the median of the training part, null keeps each scan's own."""
@@ -108,8 +110,8 @@ class PatchSettings(Section):
 
     size: Size | Literal["auto"] = "auto"
     """Voxels along each axis; `auto` is the median training case, made no larger than `voxels`."""
-    voxels: int = Field(128 * 128 * 64, ge=64)
-    """Largest number of voxels of an `auto` patch."""
+    voxels: int | None = Field(None, ge=64)
+    """Largest number of voxels of an `auto` patch; null is 96³ for volumes and 256² for images."""
     per_case: int = Field(1, ge=1)
     """Patches drawn from each training case in one epoch."""
     foreground: Probability = 0.5
@@ -252,7 +254,7 @@ class LossSettings(Section):
     """One Dice over the whole batch instead of one for each sample; steadier where structures are often absent."""
     smooth: float = Field(1e-5, ge=0)
     """Added to numerator and denominator of the Dice."""
-    class_weights: dict[str, Positive] = {}
+    class_weights: dict[str, Positive] = Field({})
     """Weight of a class in the cross-entropy where it is not 1; `background` may be named too."""
 
     @model_validator(mode="after")
@@ -280,7 +282,7 @@ class SegmentationWorkflow(WorkflowConfig):
 
     data: DataSettings
     """Where the cases come from, by format."""
-    classes: dict[str, LabelValue | Annotated[tuple[LabelValue, ...], Field(min_length=1)]] = {}
+    classes: dict[str, LabelValue | Annotated[tuple[LabelValue, ...], Field(min_length=1)]] = Field({})
     """Class name → value, or values, in the label files; 0 is background. Empty takes what the data set says."""
     preprocess: PreprocessSettings = PreprocessSettings()
     """What is done to a scan before the network sees it."""
