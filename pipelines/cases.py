@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Case", "CaseTable"]
+__all__ = ["PARTS", "Case", "CaseTable", "Excluded"]
+
+PARTS = ("train", "validation", "test")
+"""The parts that cases are divided into, in the order they are told."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +21,8 @@ class Case:
     Attributes:
         case_id: Unique in the table, safe as a file name.
         group: What must not be divided between parts: a patient, an identity, a subject, a source video.
-        paths: Role → absolute file, for example `image`, `label`, `mask`.
+        paths: Role → absolute file, for example `image`, `label`, `mask`. Where an image lies in one file for each
+            channel, the roles are `image_0`, `image_1`, …; `files("image")` gives either kind.
         labels: Values known for the whole case (diagnosis, scanner, site), also used to stratify.
         split: `train`, `validation`, `test`, or empty where it is still to be drawn.
     """
@@ -28,6 +33,27 @@ class Case:
     labels: Mapping[str, Any] = field(default_factory=dict)
     split: str = ""
 
+    def files(self, role: str) -> tuple[Path, ...]:
+        """The file of a role, or its numbered files (`role_0`, `role_1`, …) in order; empty where there is none."""
+        if role in self.paths:
+            return (self.paths[role],)
+        prefix = f"{role}_"
+        numbered = {
+            int(name.removeprefix(prefix)): path
+            for name, path in self.paths.items()
+            if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
+        }
+        return tuple(numbered[number] for number in sorted(numbered))
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A case that was set aside, and why."""
+
+    case_id: str
+    reason: str
+    hint: str = ""
+
 
 @dataclass(frozen=True)
 class CaseTable(Sequence[Case]):
@@ -37,11 +63,23 @@ class CaseTable(Sequence[Case]):
         cases: The cases.
         root: The folder that paths are told relative to, in everything that leaves the machine.
         name: A name for the data set, for tracking.
+        excluded: Cases that the reader set aside.
+        about: What the data set says of itself: `classes` (name → value, or tuple of values), `channels` (names).
+
+    Raises:
+        ValueError: An identifier stands twice.
     """
 
     cases: tuple[Case, ...]
     root: Path
     name: str
+    excluded: tuple[Excluded, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        twice = sorted(name for name, count in Counter(case.case_id for case in self.cases).items() if count > 1)
+        if twice:
+            raise ValueError(f"case identifiers stand more than once: {', '.join(twice[:5])}")
 
     def __len__(self) -> int:
         return len(self.cases)
