@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.scan import Scan, SourceGeometry, affine_problem
+from domains.medical.scans.scan import Reading, Scan, affine_problem
 from pipelines.errors import CaseError
 
-__all__ = ["as_labels", "finish_scan", "refuse_unusable_file"]
+__all__ = ["as_labels", "check_grid", "finish_scan", "fit_picture_channels", "refuse_unusable_file"]
 
 
 def refuse_unusable_file(case_id: str, path: Path) -> None:
@@ -25,22 +26,8 @@ def refuse_unusable_file(case_id: str, path: Path) -> None:
         raise CaseError(case_id, f"cannot be opened: {error.strerror}", hint="Check the permissions.") from error
 
 
-def finish_scan(
-    case_id: str,
-    array: NDArray[np.generic],
-    affine: NDArray[np.float64],
-    source: SourceGeometry,
-    *,
-    notes: tuple[str, ...] = (),
-) -> Scan:
+def finish_scan(case_id: str, reading: Reading) -> Scan:
     """A `Scan` from what a reader found.
-
-    Args:
-        case_id: For messages.
-        array: `(C, *S)` of any real dtype and byte order.
-        affine: `(4, 4)`, voxel → RAS mm.
-        source: Where it came from.
-        notes: What the reader had to decide.
 
     Returns:
         The scan, float32. Voxels that are not finite take the smallest finite value, and a note counts them.
@@ -48,14 +35,11 @@ def finish_scan(
     Raises:
         CaseError: If the affine is unusable, no voxel is finite, or all voxels are equal.
     """
-    if problem := affine_problem(affine):
-        raise CaseError(case_id, problem, hint="Repair the header: every axis needs a direction and a spacing above 0.")
-    if 0 in array.shape:
-        raise CaseError(case_id, f"no voxels: shape {array.shape[1:]}", hint="Export the scan again.")
-    if np.iscomplexobj(array):
+    check_grid(case_id, reading)
+    if np.iscomplexobj(reading.array):
         raise CaseError(case_id, "complex voxels", hint="Save the magnitude (or the phase) as a real image.")
     with np.errstate(over="ignore", invalid="ignore"):
-        values = array.astype(np.float32, copy=False)
+        values = reading.array.astype(np.float32, copy=False)
     values, note = _fill_not_finite(case_id, values)
     # Two reductions, not `==`: no boolean copy of the volume is made.
     low, high = float(values.min()), float(values.max())
@@ -63,7 +47,15 @@ def finish_scan(
         raise CaseError(
             case_id, f"constant image: every voxel is {low:g}", hint="The export may have failed; look at the source."
         )
-    return Scan(values, affine, source, notes + note)
+    return Scan(values, reading.affine, reading.source, reading.notes + note)
+
+
+def check_grid(case_id: str, reading: Reading) -> None:
+    """Raises `CaseError` when the affine is unusable or there are no voxels."""
+    if problem := affine_problem(reading.affine):
+        raise CaseError(case_id, problem, hint="Repair the header: every axis needs a direction and a spacing above 0.")
+    if 0 in reading.array.shape:
+        raise CaseError(case_id, f"no voxels: shape {reading.array.shape[1:]}", hint="Export the file again.")
 
 
 def _fill_not_finite(case_id: str, values: NDArray[np.float32]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -82,7 +74,7 @@ def _fill_not_finite(case_id: str, values: NDArray[np.float32]) -> tuple[NDArray
     return np.where(finite, values, low), (note,)
 
 
-def as_labels(case_id: str, values: NDArray[np.generic]) -> NDArray[np.integer]:
+def as_labels(case_id: str, values: NDArray[Any]) -> NDArray[np.integer]:
     """Whole numbers from stored label values; 1.0000001, as float-coded labels come, is 1.
 
     Returns:
@@ -110,3 +102,29 @@ def as_labels(case_id: str, values: NDArray[np.generic]) -> NDArray[np.integer]:
     if low < 0:
         return values.astype(np.int32)
     return values.astype(np.uint8 if high < 256 else np.uint16 if high < 65536 else np.int32)
+
+
+def fit_picture_channels(case_id: str, planes: NDArray[np.float32], channels: int) -> NDArray[np.float32]:
+    """A picture `(C, H, W)` with the channels that are expected.
+
+    Grey becomes three equal channels, three equal channels become grey; nothing is lost either way.
+
+    Raises:
+        CaseError: If that cannot be, as for colour where one channel is expected.
+    """
+    found = planes.shape[0]
+    if found == channels:
+        return planes
+    if found == 1 and channels == 3:
+        return np.repeat(planes, 3, axis=0)
+    if found == 3 and channels == 1:
+        if np.array_equal(planes[0], planes[1]) and np.array_equal(planes[0], planes[2]):
+            return planes[:1]
+        raise CaseError(
+            case_id,
+            "colour image (RGB); 1 channel was expected",
+            hint="Use a model for colour images, or convert the image to grey as the training data were.",
+        )
+    raise CaseError(
+        case_id, f"image of {found} channels; {channels} were expected", hint="Give the channels of training."
+    )

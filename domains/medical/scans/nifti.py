@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.medical.scans.checks import refuse_unusable_file
-from domains.medical.scans.scan import SourceGeometry, affine_problem
+from domains.medical.scans.scan import Reading, SourceGeometry, affine_problem
 from pipelines.errors import CaseError
 
 __all__ = ["is_nifti_name", "read_nifti", "write_nifti"]
@@ -32,9 +32,7 @@ def is_nifti_name(name: str) -> bool:
     return name.lower().endswith(NIFTI_SUFFIXES)
 
 
-def read_nifti(
-    case_id: str, path: Path, *, channels: int | None
-) -> tuple[NDArray[np.generic], NDArray[np.float64], SourceGeometry, tuple[str, ...]]:
+def read_nifti(case_id: str, path: Path, *, channels: int | None) -> Reading:
     """Reads voxels as they are stored (scaled where the header says so) and the affine.
 
     Args:
@@ -62,12 +60,12 @@ def read_nifti(
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     source = SourceGeometry("nifti", tuple(image.shape[:3]), _header_bytes(image), (path,))
-    return _channels_first(case_id, array, channels), affine, source, notes
+    return Reading(_channels_first(case_id, array, channels), affine, source, notes)
 
 
 def write_nifti(
     path: Path,
-    array: NDArray[np.generic],
+    array: NDArray[Any],
     affine: NDArray[np.float64],
     *,
     header: bytes = b"",
@@ -105,7 +103,7 @@ def write_nifti(
     nibabel.save(image, path)
 
 
-def _with_header(array: NDArray[np.generic], header: bytes) -> Any:
+def _with_header(array: NDArray[Any], header: bytes) -> Any:
     import nibabel
 
     sizes = {int.from_bytes(header[:4], order) for order in ("little", "big")}
@@ -132,7 +130,7 @@ def _open(case_id: str, path: Path) -> Any:
     not_nifti = "Open it in a viewer; the name says NIfTI, the content does not."
     try:
         image = nibabel.load(path)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         raise CaseError(
             case_id,
             "incomplete pair: the other file is missing",
@@ -236,7 +234,7 @@ def _header_bytes(image: Any) -> bytes:
     return bytes(image.header.binaryblock) if hasattr(image.header, "get_sform") else b""
 
 
-def _channels_first(case_id: str, array: NDArray[np.generic], channels: int | None) -> NDArray[np.generic]:
+def _channels_first(case_id: str, array: NDArray[Any], channels: int | None) -> NDArray[Any]:
     # Axes after the third are time (4th) and vector components (5th); singletons among them carry nothing.
     spatial = array.shape[: min(array.ndim, 3)]
     rest = [length for length in array.shape[3:] if length != 1]

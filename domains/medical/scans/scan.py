@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Scan", "SourceGeometry", "SourceKind", "affine_problem"]
+__all__ = ["Scan", "SourceGeometry", "SourceKind", "Reading", "affine_problem"]
 
 SourceKind = Literal["nifti", "itk", "dicom", "picture"]
 
@@ -43,6 +43,22 @@ class SourceGeometry:
     frames: tuple[tuple[int, int], ...] = ()
 
 
+class Reading(NamedTuple):
+    """What a reader of one format found.
+
+    Attributes:
+        array: `(C, *S)`, any real dtype.
+        affine: `(4, 4)`, voxel → RAS mm.
+        source: Where it came from.
+        notes: What had to be decided.
+    """
+
+    array: NDArray[Any]
+    affine: NDArray[np.float64]
+    source: SourceGeometry
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Scan:
     """An image with its place in the patient.
@@ -58,7 +74,7 @@ class Scan:
         ValueError: If the array has no channel or no voxels, or the affine cannot be inverted.
     """
 
-    array: NDArray[np.generic]
+    array: NDArray[Any]
     affine: NDArray[np.float64]
     source: SourceGeometry
     notes: tuple[str, ...] = field(default=())
