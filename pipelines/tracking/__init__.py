@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pipelines.tracking.settings import TrackingSettings
-    from pipelines.tracking.sync import SyncReport, sync, waiting_events
+    from pipelines.tracking.syncing import SyncReport, sync, waiting_events
     from pipelines.tracking.tracker import RunState, Tracker, disabled_tracker, open_tracker
 
 __all__ = [
@@ -26,9 +26,9 @@ __all__ = [
 
 _HOMES = {
     "TrackingSettings": "settings",
-    "SyncReport": "sync",
-    "sync": "sync",
-    "waiting_events": "sync",
+    "SyncReport": "syncing",
+    "sync": "syncing",
+    "waiting_events": "syncing",
     "RunState": "tracker",
     "Tracker": "tracker",
     "disabled_tracker": "tracker",

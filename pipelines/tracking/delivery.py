@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def read_state(run: RunFolder) -> DeliveryState:
 
 
 class Delivery:
-    """Delivers the journal of one run. One process at a time may hold one (see `pipelines.tracking.sync`).
+    """Delivers the journal of one run. One process at a time may hold one (see `pipelines.tracking.syncing`).
 
     Args:
         run: The run folder.
@@ -75,6 +76,11 @@ class Delivery:
         Raises:
             Exception: Whatever MLflow raises while the store cannot be reached; what was delivered is noted.
         """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's and SQLAlchemy's own, of no use to whoever runs this
+            return self._deliver(on_batch)
+
+    def _deliver(self, on_batch: Callable[[], None]) -> int:
         if self._client is None:
             self._client = open_client(self._uri)
             self._run_id = self._find_run()

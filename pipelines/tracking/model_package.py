@@ -9,13 +9,15 @@ from typing import Any
 
 import yaml
 
+from pipelines.experiment.environment import pulvinar_version
+from pipelines.modelfolder import read_model_record
 from pipelines.runs import write_atomically
 
 __all__ = ["package_model"]
 
 
-def package_model(folder: Path, target: Path, *, model_id: str, run_id: str) -> None:
-    """Writes the MLflow model of a model folder to `target`.
+def package_model(folder: Path, package: Path, *, target: str, model_id: str, run_id: str) -> None:
+    """Writes the MLflow model of a model folder to the folder `package`; `target` is where the code of its task lives.
 
     The model takes a table with a column `path` (files or folders to predict) and the parameter `out` (where results
     go), and answers with one row for each item: `item_id, outcome, reason, files, summary`.
@@ -34,15 +36,16 @@ def package_model(folder: Path, target: Path, *, model_id: str, run_id: str) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mlflow.pyfunc.save_model(
-            path=str(target),
+            path=str(package),
             python_model=str(code),
+            model_config={"task": read_model_record(folder).task, "target": target},
             artifacts={"model_folder": str(folder)},
             signature=signature,
             input_example=_example(),
-            pip_requirements=[f"pulvinar=={_version()}"],
+            pip_requirements=[f"pulvinar=={pulvinar_version()}"],
         )
-    _without_folders(target, model_id=model_id, run_id=run_id)
-    for cache in target.rglob("__pycache__"):
+    _without_folders(package, model_id=model_id, run_id=run_id)
+    for cache in package.rglob("__pycache__"):
         shutil.rmtree(cache)
 
 
@@ -52,18 +55,9 @@ def _example() -> Any:
     return pd.DataFrame({"path": ["scan.nii.gz"]})
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("pulvinar")
-    except PackageNotFoundError:
-        return "0"
-
-
-def _without_folders(target: Path, *, model_id: str, run_id: str) -> None:
+def _without_folders(package: Path, *, model_id: str, run_id: str) -> None:
     """MLflow writes the folders of this machine into `MLmodel`; it reads the file just as well without them."""
-    file = target / "MLmodel"
+    file = package / "MLmodel"
     description = yaml.safe_load(file.read_text())
     description.pop("artifact_path", None)
     description["model_id"], description["run_id"] = model_id, run_id

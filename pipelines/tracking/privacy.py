@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,8 +47,6 @@ class Scrubber:
         if output is not None:
             known |= dict.fromkeys(_spellings(output), output.resolve().name)
         known |= dict.fromkeys(_spellings(Path.cwd()), ".")
-        known |= dict.fromkeys(_spellings(Path.home()), "~")
-        known |= dict.fromkeys(_spellings(Path(tempfile.gettempdir())), "…")
         self._folders = sorted(
             ((folder, name) for folder, name in known.items() if len(Path(folder).parts) > 1),
             key=lambda pair: -len(pair[0]),

@@ -10,6 +10,8 @@ from typing import Any
 import mlflow
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
+from pipelines.task import TaskEntry, register_task, registered_tasks
+
 __all__ = ["ServedModel"]
 
 
@@ -20,6 +22,9 @@ class ServedModel(PythonModel):
         """Remembers the model folder; weights are read with the first prediction, for the device it asks for."""
         self._folder = Path(context.artifacts["model_folder"])
         self._predictors: dict[str, Any] = {}
+        home = context.model_config
+        if home["task"] not in {entry.name for entry in registered_tasks()}:
+            register_task(TaskEntry(home["task"], home["target"], ""))
 
     def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
         """Predicts every item.
@@ -52,8 +57,8 @@ class ServedModel(PythonModel):
 
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if name not in self._predictors:
-            task, network = load_model(self._folder, torch.device(name))
-            self._predictors[name] = task.predictor(network, device=torch.device(name))
+            model = load_model(self._folder, device=name)
+            self._predictors[name] = model.task.predictor(model.network, device=torch.device(name))
         return self._predictors[name]
 
 

@@ -36,7 +36,7 @@ class TrackingSettings(Section):
     """Tags for the run. Never put a patient's name or identifier here."""
     system_metrics: bool = True
     """Whether processor, memory, disk and GPU use are sampled."""
-    system_metrics_interval: float = Field(10.0, ge=1.0, le=3600.0)
+    system_metrics_interval: float = Field(default=10.0, ge=1.0, le=3600.0)
     """Seconds between two samples of system metrics."""
 
     @field_validator("uri")

@@ -22,15 +22,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from pipelines.errors import Interrupted
+from pipelines.errors import Interrupted, PulvinarError
+from pipelines.modelfolder import read_model_record
 from pipelines.runs import RunFolder
+from pipelines.task import find_task
 from pipelines.tracking.delivery import read_state
 from pipelines.tracking.flatten import flatten, valid_key
 from pipelines.tracking.journal import JOURNAL, Journal, read_events
 from pipelines.tracking.privacy import Scrubber
 from pipelines.tracking.settings import TrackingSettings, mask_password
 from pipelines.tracking.stores import mlflow_environment, store_for
-from pipelines.tracking.sync import waiting_events
+from pipelines.tracking.syncing import waiting_events
 from pipelines.tracking.system_metrics import SystemSampler
 from pipelines.tracking.target import Target
 
@@ -186,7 +188,12 @@ class Tracker:
 
     def log_model(self, folder: Path) -> None:
         """Logs a model folder as an MLflow model that reads the folder itself (no pickle)."""
-        self._record_path("model", folder, "")
+        try:
+            target = find_task(read_model_record(folder).task).target
+        except PulvinarError as error:
+            _log.warning("the model is not tracked: %s", error)
+            return
+        self._record_path("model", folder, "", target=target)
 
     def log_run_folder(self) -> None:
         """Logs what the run folder holds: configuration, environment, history, tables, figures, report and model."""
@@ -250,7 +257,7 @@ class Tracker:
         if self._run is not None:
             self._sampler = SystemSampler(self.log_metrics, folder=self._run.root, interval=interval)
 
-    def _record_path(self, kind: str, path: Path, to: str) -> None:
+    def _record_path(self, kind: str, path: Path, to: str, **more: str) -> None:
         if self._run is None:
             return
         try:
@@ -258,7 +265,7 @@ class Tracker:
         except ValueError:
             _log.warning("not tracked: %s lies outside the run folder", path.name)
             return
-        self.record({"event": kind, "path": inside, "to": to})
+        self.record({"event": kind, "path": inside, "to": to, **more})
 
     def _wait_for_sender(self, run: RunFolder) -> None:
         sender, self._sender = self._sender, None

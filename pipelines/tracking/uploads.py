@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import shutil
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.modelfolder import read_model_record
 from pipelines.runs import RunFolder
 from pipelines.tracking.privacy import Scrubber, pseudonyms
 
@@ -120,12 +120,12 @@ class Uploads:
         from pipelines.tracking.model_package import package_model
 
         folder: Path = self._run.root / event["path"]
-        digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+        digest = read_model_record(folder).digest
         found = self._client.search_logged_models([self._experiment_id], filter_string=f"name = '{_MODEL_NAME}'")
         own = [
             model
             for model in found
-            if model.source_run_id == self._run_id and model.tags.get("pulvinar.sha256") == digest
+            if model.source_run_id == self._run_id and model.tags.get("pulvinar.digest") == digest
         ]
         if any(str(model.status.value) == "READY" for model in own):
             return
@@ -136,12 +136,14 @@ class Uploads:
                 self._experiment_id,
                 name=_MODEL_NAME,
                 source_run_id=self._run_id,
-                tags={"pulvinar.sha256": digest},
+                tags={"pulvinar.digest": digest},
                 model_type="pulvinar",
             )
         )
         with _staging(self._run) as staging:
-            package_model(folder, staging / "model", model_id=model.model_id, run_id=self._run_id)
+            package_model(
+                folder, staging / "model", target=event["target"], model_id=model.model_id, run_id=self._run_id
+            )
             self._client.log_model_artifacts(model.model_id, str(staging / "model"))
         self._client.finalize_logged_model(model.model_id, "READY")
         self._client.log_outputs(self._run_id, [LoggedModelOutput(model.model_id, step=0)])
