@@ -218,9 +218,9 @@ def test_nothing_that_is_sent_names_a_place_a_person_or_the_machine(
     (run.evaluation / "test.cases.csv").write_text(
         f"case_id,group,class,metric,value,note\nknee-1,Mustermann^Max,all,dice,0.9,failed: {secret}/x.nii\n"
     )
-    tracker.log_parameters({"data": str(secret / "knee"), "nested": {"list": [str(secret)]}})
+    tracker.log_parameters({"data": str(secret / "knee"), "nested": {"list": [str(secret / "a")]}})
     tracker.set_tags({"note": f"from {secret}/a.nii on radiology7"})
-    tracker.log_data(str(secret), "c0ffee", {"train": 1})
+    tracker.log_data(str(secret / "knee"), "c0ffee", {"train": 1})
     tracker.log_run_folder()
     tracker.finish("finished")
     report = sync(run)
