@@ -18,10 +18,8 @@ A mechanism lives in `mechanisms/FAMILY/NAME.py`, is imported when first asked f
 from __future__ import annotations
 
 import importlib
-import inspect
 import pkgutil
 import re
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,7 +29,9 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared_attention import mechanisms
+from shared_attention.arguments import choose_heads
 from shared_attention.costs import CostFormula
+from shared_attention.signatures import Argument, arguments_of
 
 if TYPE_CHECKING:
     from shared_attention.contract import Mechanism, Pair, Pool, Reducer, TokenMixer
@@ -57,24 +57,6 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Argument:
-    """One argument of a mechanism, as configuration needs it."""
-
-    annotation: Any
-    """Of `int`, `float`, `bool`, `Literal["..."]`, `tuple[int, ...]`, `tuple[float, ...]`, and their unions, also
-    with None.
-    """
-    default: Any
-    description: str
-
-    def accepts(self, value: object) -> bool:
-        """Whether a value is of the annotated type (a whole number serves as a float, True does not serve as a
-        number).
-        """
-        return _fits(self.annotation, value)
-
-
-@dataclass(frozen=True)
 class Card:
     """What is known of a mechanism before one is built.
 
@@ -93,6 +75,9 @@ class Card:
         fixtures: Names of reference outputs of that code; each needs an adapter.
         notes: Where code and paper differ, which one is the default, what to know before use.
         flat: A 2D grid of height one gives what 1D gives with the same weights.
+        small: Arguments that show the structure on a grid of about eight tokens an axis, for figures and tests.
+        stops_gradient: Gradients are stopped somewhere on purpose, so they are not those of the output.
+        selects: Makes hard choices (top-k, argmax, thresholds), which may fall otherwise in lower precision.
         alternation: Arguments for the first layer of a stack, the second, ... and again; empty where all are alike.
     """
 
@@ -109,6 +94,9 @@ class Card:
     fixtures: tuple[str, ...] = ()
     notes: str = ""
     flat: bool = False
+    small: Mapping[str, Any] = field(default_factory=dict)
+    stops_gradient: bool = False
+    selects: bool = False
     alternation: tuple[Mapping[str, Any], ...] = ()
     mechanism: type[Mechanism] | None = field(default=None, repr=False, compare=False)
     """The class; filled by `register`."""
@@ -141,7 +129,7 @@ class Card:
         Raises:
             TypeError: The class takes something that is not a described, keyword-only, plain argument with a default.
         """
-        return _arguments(self._class())
+        return arguments_of(self._class())
 
     def cost_of(self, **sizes: Any) -> float:
         """Multiplications of one forward pass of one sample.
@@ -153,11 +141,13 @@ class Card:
         """
         formula = CostFormula(self.cost)
         known = {name: argument.default for name, argument in self.arguments.items()} | sizes
-        flat = {
-            name: prod(value) ** (1 / len(value)) if isinstance(value, tuple) else value
-            for name, value in known.items()
-        }
-        return formula(**{name: value for name, value in flat.items() if name in formula.names and value is not None})
+        if "N" in known:
+            known.setdefault("M", known["N"])
+        if "C" in known:
+            known["H"] = known.get("H") or known.get("heads") or choose_heads(known["C"])
+            known["D"] = known.get("D") or known["C"] // known["H"]
+        numbers = {key: prod(one) ** (1 / len(one)) if isinstance(one, tuple) else one for key, one in known.items()}
+        return formula(**{key: one for key, one in numbers.items() if key in formula.names and one is not None})
 
     def layer_arguments(self, layer: int) -> dict[str, Any]:
         """Arguments that layer number `layer` (from zero) of a stack differs in, such as the shift of every second
@@ -267,9 +257,7 @@ def _checked(found: Card, arguments: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{found.name} takes no argument {key!r}{guess} it takes {', '.join(allowed) or 'none'}")
         value = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else given
         if not allowed[key].accepts(value):
-            raise ValueError(
-                f"{found.name}: {key} {given!r} does not fit, allowed is {_spelled(allowed[key].annotation)}"
-            )
+            raise ValueError(f"{found.name}: {key} {given!r} does not fit, allowed is {allowed[key].spelled}")
         checked[key] = value
     return checked
 
@@ -285,72 +273,3 @@ def _files() -> dict[str, str]:
             if not module.name.startswith("_"):
                 found[module.name] = f"{mechanisms.__name__}.{family}.{module.name}"
     return found
-
-
-@cache
-def _arguments(mechanism: type[Mechanism]) -> Mapping[str, Argument]:
-    hints = typing.get_type_hints(mechanism.__init__)
-    described = _descriptions(inspect.getdoc(mechanism) or "")
-    found = {}
-    for name, parameter in inspect.signature(mechanism).parameters.items():
-        if name in ("dim", "rank"):
-            continue
-        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
-            raise TypeError(f"{mechanism.__name__}: {name} is not keyword-only with a default")
-        if name not in hints or not _plain(hints[name]):
-            raise TypeError(
-                f"{mechanism.__name__}: {name} is annotated {hints.get(name)}, which configuration cannot hold"
-            )
-        if name not in described:
-            raise TypeError(f"{mechanism.__name__}: {name} has no line under Args: in the docstring of the class")
-        found[name] = Argument(hints[name], parameter.default, described[name])
-    return types.MappingProxyType(found)
-
-
-def _descriptions(docstring: str) -> dict[str, str]:
-    """The `name: text` entries under `Args:` of a Google-style docstring."""
-    section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", docstring, re.MULTILINE)
-    if section is None:
-        return {}
-    entries = re.split(r"^ {4}(\w+):[ \t]*", section[1], flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in zip(entries[1::2], entries[2::2], strict=True)}
-
-
-def _options(annotation: Any) -> tuple[Any, ...]:
-    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if is_union else (annotation,)
-
-
-def _plain(annotation: Any) -> bool:
-    return all(
-        option in (int, float, bool, type(None), tuple[int, ...], tuple[float, ...])
-        or (typing.get_origin(option) is Literal and all(isinstance(word, str) for word in typing.get_args(option)))
-        for option in _options(annotation)
-    )
-
-
-def _fits(annotation: Any, value: object) -> bool:
-    for option in _options(annotation):
-        if typing.get_origin(option) is Literal:
-            if value in typing.get_args(option):
-                return True
-        elif typing.get_origin(option) is tuple:
-            if isinstance(value, tuple) and value and all(_fits(typing.get_args(option)[0], one) for one in value):
-                return True
-        elif option is float:
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                return True
-        elif type(value) is option:
-            return True
-    return False
-
-
-def _spelled(annotation: Any) -> str:
-    def word(option: Any) -> str:
-        if typing.get_origin(option) is Literal:
-            return ", ".join(map(repr, typing.get_args(option)))
-        return "None" if option is type(None) else option.__name__ if isinstance(option, type) else str(option)
-
-    return " or ".join(
-        str(option) if typing.get_origin(option) is tuple else word(option) for option in _options(annotation)
-    )

@@ -39,7 +39,7 @@ __all__ = ["Window"]
         notes="Along an axis where the grid is no larger than the window, the window shrinks to it and is not shifted "
         "(the authors shrink both axes to the smaller one: pass the window you mean). Grids that the windows do not "
         "divide are padded, and padded tokens are never seen; the authors' detection code lets them be seen.",
-        flat=False,
+        small={"window": 4},
         alternation=({"shift": 0}, {"shift": "half"}),
     )
 )

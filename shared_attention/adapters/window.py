@@ -1,0 +1,78 @@
+"""Swin's window attention and block, as published."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from shared_attention.blocks import Block, FeedForward
+from shared_attention.mechanisms.windows.window import Window
+from shared_attention.published import Adapter, adapts
+
+__all__ = ["SwinBlock", "SwinWindowAttention"]
+
+_NAMES = {"qkv": "qkv", "proj": "proj", "relative_position_bias_table": "position.table"}
+
+
+def _pair(value: Any) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+@adapts("swin_window_attention", mechanism="window")
+class SwinWindowAttention(Adapter):
+    """Attention of windows that were cut already, with an additive mask for each window of an image."""
+
+    def build(self) -> nn.Module:
+        given = self.given
+        given.only("qk_scale", None)
+        given.ignore("attn_drop", "proj_drop")
+        return Window(
+            given("dim"),
+            rank=2,
+            heads=given("num_heads"),
+            window=_pair(given("window_size")),
+            qkv_bias=given("qkv_bias", True),
+        )
+
+    def convert(self) -> dict[str, Tensor]:
+        self.state.drop("relative_position_index")
+        return self.state.rename(_NAMES)
+
+    def run(self, module: nn.Module) -> dict[str, Tensor]:
+        assert isinstance(module, Window)
+        x, mask = self.inputs["x"], self.inputs.get("mask")  # (B * G, n, C), (G, n, n); the window is the fast index
+        bias = module.position()  # (H, n, n)
+        if mask is None:
+            return {"out": module.attend_windows(x[:, None], bias=bias)[:, 0]}
+        windows = x.unflatten(0, (-1, mask.shape[0]))  # (B, G, n, C)
+        return {"out": module.attend_windows(windows, bias=bias + mask[:, None]).flatten(0, 1)}
+
+
+@adapts("swin_block", mechanism="window")
+class SwinBlock(Adapter):
+    """LayerNorm, shifted window attention, residual; LayerNorm, feed-forward, residual."""
+
+    def build(self) -> nn.Module:
+        given = self.given
+        dim, self.grid = given("dim"), _pair(given("input_resolution"))
+        window, shift = given("window_size", 7), given("shift_size", 0)
+        if min(self.grid) <= window:  # as the authors do: both axes shrink to the smaller side of the image
+            window, shift = min(self.grid), 0
+        given.only("qk_scale", None)
+        given.ignore("drop", "attn_drop", "drop_path", "fused_window_process")
+        mixer = Window(
+            dim, rank=2, heads=given("num_heads"), window=window, shift=shift, qkv_bias=given("qkv_bias", True)
+        )
+        return Block(mixer, FeedForward(dim, hidden=int(dim * given("mlp_ratio", 4.0))))
+
+    def convert(self) -> dict[str, Tensor]:
+        self.state.drop("attn_mask", "attn.relative_position_index")
+        names = {f"attn.{theirs}": f"mixer.{ours}" for theirs, ours in _NAMES.items()}
+        names |= {"norm1": "norm1", "norm2": "norm2"}
+        names |= {"mlp.fc1": "feed_forward.expand", "mlp.fc2": "feed_forward.contract"}
+        return self.state.rename(names)
+
+    def run(self, module: nn.Module) -> dict[str, Tensor]:
+        x = self.inputs["x"].unflatten(1, self.grid)  # (B, H, W, C)
+        return {"out": module(x).flatten(1, 2)}

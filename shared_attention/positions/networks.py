@@ -1,0 +1,75 @@
+"""Biases by offset that a small network computes, so that they carry over to other windows.
+
+>>> ContinuousBias((4, 4), heads=2)().shape  # (H, n, n)
+torch.Size([2, 16, 16])
+>>> DynamicBias(32, rank=3, heads=2)((2, 2, 3)).shape
+torch.Size([2, 12, 12])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log2
+
+import torch
+from torch import Tensor, nn
+
+from shared_attention.positions.places import offsets, pair_index
+from shared_attention.positions.relative import smaller_window
+
+__all__ = ["ContinuousBias", "DynamicBias"]
+
+
+class ContinuousBias(nn.Module):
+    """Log-spaced continuous position bias (Swin v2): 16 times the sigmoid of a network of log-spaced offsets.
+
+    Args:
+        window: Largest window, one number an axis.
+        heads: Number of heads `H`.
+        trained: Window that the weights were trained with, which sets the unit of an offset; the largest by default.
+        hidden: Width of the network.
+    """
+
+    def __init__(
+        self, window: Sequence[int], heads: int, *, trained: Sequence[int] | None = None, hidden: int = 512
+    ) -> None:
+        super().__init__()
+        self.window = tuple(window)
+        first = nn.Linear(len(self.window), hidden)
+        self.network = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, heads, bias=False))
+        unit = torch.tensor([max(size - 1, 1) for size in (trained or self.window)])
+        apart = offsets(self.window) / unit * 8
+        self.apart: Tensor
+        self.index: Tensor
+        self.register_buffer("apart", apart.sign() * (apart.abs() + 1).log2() / log2(8), persistent=False)  # (L, rank)
+        self.register_buffer("index", pair_index(self.window), persistent=False)  # (n, n)
+
+    def forward(self, window: Sequence[int] | None = None) -> Tensor:
+        """The bias `(H, n, n)` of a window, the largest by default."""
+        index = smaller_window(self.index, self.window, self.window if window is None else window)
+        values = self.network(self.apart)  # (L, H)
+        return 16 * values[index].permute(2, 0, 1).sigmoid()
+
+
+class DynamicBias(nn.Module):
+    """Dynamic position bias (CrossFormer): a network of plain offsets, three times LayerNorm, ReLU and a linear layer.
+
+    Args:
+        dim: Channels of the mechanism; the network is `dim // 16` wide.
+        rank: Grid axes.
+        heads: Number of heads `H`.
+    """
+
+    def __init__(self, dim: int, *, rank: int, heads: int) -> None:
+        super().__init__()
+        width = max(dim // 4 // 4, 1)
+        self.first = nn.Linear(rank, width)
+        self.layers = nn.Sequential(
+            *(nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, out)) for out in (width, width, heads))
+        )
+
+    def forward(self, window: Sequence[int]) -> Tensor:
+        """The bias `(H, n, n)` of a window."""
+        apart = offsets(window, self.first.weight.device).to(self.first.weight.dtype)  # (L, rank)
+        values = self.layers(self.first(apart))  # (L, H)
+        return values[pair_index(window, self.first.weight.device)].permute(2, 0, 1)
