@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from workflows.commands import evaluation, information, prediction, running, starting, tracking
+from workflows.commands import evaluation, information, mechanisms, prediction, running, starting, tracking
 from workflows.tasks import register_tasks
 
 __all__ = ["app"]
@@ -54,4 +54,4 @@ app.add_typer(tracking.track, name="track", rich_help_panel=RESULTS)
 app.command("list", rich_help_panel=INFORMATION)(information.list_things)
 app.command(rich_help_panel=INFORMATION)(information.schema)
 app.command(rich_help_panel=INFORMATION)(information.doctor)
-app.add_typer(information.attention, name="attention", rich_help_panel=INFORMATION)
+app.add_typer(mechanisms.attention, name="attention", rich_help_panel=INFORMATION)

@@ -37,13 +37,22 @@ def demonstrate() -> int:
     name = workflow.rpartition("/")[2]
     latest = list_runs(OUTPUT, name)[-1]
     predictions = OUTPUT / f"{name}-predictions"
-    code = _type("predict", str(latest.root), *map(str, _unseen_scans(latest.cases, root if real else None)), "--out", str(predictions))
+    code = _type(
+        "predict",
+        str(latest.root),
+        *map(str, _unseen_scans(latest.cases, root if real else None)),
+        "--out",
+        str(predictions),
+    )
     if code:
         return code
     say(f"finished in {(time.monotonic() - started) / 60:.1f} minutes")
     next_steps(
         {"report": latest.report, "predictions": predictions},
-        ["pulvinar dashboard", "pulvinar run medical/hippocampus" if real else "pulvinar init medical/segmentation my-project"],
+        [
+            "pulvinar dashboard",
+            "pulvinar run medical/hippocampus" if real else "pulvinar init medical/segmentation my-project",
+        ],
     )
     return ExitCode.OK
 

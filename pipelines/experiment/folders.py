@@ -31,7 +31,9 @@ def new_run_folder(output: Path, name: str) -> RunFolder:
         except FileExistsError:
             continue
         return RunFolder(parent / f"{number:03d}")
-    raise PulvinarError(f"{parent} holds {_LARGEST - 1} runs", hint="Give the workflow another name, or remove old runs.")
+    raise PulvinarError(
+        f"{parent} holds {_LARGEST - 1} runs", hint="Give the workflow another name, or remove old runs."
+    )
 
 
 def find_resumable(output: Path, config: WorkflowConfig) -> RunFolder:

@@ -7,21 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.cases import Case, CaseTable
+from pipelines.cases import Case, CaseTable, Excluded
 from pipelines.errors import CaseError, DataError
 from pipelines.splits import draw_splits
 from pipelines.task import Task
 
-__all__ = ["Excluded", "PreparedCases", "check_cases", "prepare_cases"]
-
-
-@dataclass(frozen=True)
-class Excluded:
-    """A case that was set aside, and why."""
-
-    case_id: str
-    reason: str
-    hint: str = ""
+__all__ = ["PreparedCases", "check_cases", "prepare_cases"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,8 @@ def prepare_cases(task: Task, *, advance: Callable[[], None] = lambda: None) -> 
         DataError: No case can be used, or the rest cannot be divided as asked.
     """
     table = task.read_cases()
-    facts, excluded = check_cases(task, table.cases, advance=advance)
+    facts, refused = check_cases(task, table.cases, advance=advance)
+    excluded = [*table.excluded, *refused]
     if not facts:
         raise DataError(
             f"none of the {len(table)} cases can be used; the first: {excluded[0].case_id}: {excluded[0].reason}"
@@ -72,6 +64,6 @@ def prepare_cases(task: Task, *, advance: Callable[[], None] = lambda: None) -> 
             else "the data set has no cases",
             hint="`pulvinar validate` lists every case and what is wrong with it.",
         )
-    usable = table.without(item.case_id for item in excluded)
+    usable = table.without(item.case_id for item in refused)
     divided, record = draw_splits(usable, task.config.split, task.config.seed)
     return PreparedCases(divided, record, facts, tuple(excluded))

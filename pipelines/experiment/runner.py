@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cases import Case
-from pipelines.casetables import data_digest, write_cases
+from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow, dump_yaml
+from pipelines.digests import data_digest
+from pipelines.digests import data_digest
 from pipelines.errors import DataError, Interrupted, PulvinarError
 from pipelines.evaluation import summarise, worst_cases
 from pipelines.experiment.environment import describe_environment
@@ -161,7 +163,7 @@ def _prepare(task: Task, run: RunFolder, *, resume: bool, say: Say) -> PreparedC
             "no case is left to train on", hint="`pulvinar plan` shows how many cases are in each part, and why."
         )
     if _is_main_process():
-        write_cases(cases.table, run.cases)
+        write_cases(cases.table, run.cases, facts=cases.facts)
         run.write_json(run.splits, cases.record)
         _write_excluded(run, cases)
     for excluded in cases.excluded:
@@ -193,7 +195,9 @@ def _judge_and_write(
     write_atomically(run.evaluation / f"{part}.summary.csv", summary.to_csv(index=False))
     _draw(task, predictor, judged, table, judgement, run)
     headline = {
-        f"{row['class']}/{row['metric']}": row["mean"] for row in summary.to_dict("records") if row["mean"] == row["mean"]
+        f"{row['class']}/{row['metric']}": row["mean"]
+        for row in summary.to_dict("records")
+        if row["mean"] == row["mean"]
     }
     save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline})
     run.update_status(best_epoch=result.best_epoch, best_score=result.best_score, part=part, **_data_facts(task))
@@ -203,9 +207,7 @@ def _judge_and_write(
 
 def _summarise(task: Task, table: pd.DataFrame, judged: tuple[Case, ...]) -> pd.DataFrame:
     settings = task.config.evaluate
-    return summarise(
-        table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=task.config.seed
-    )
+    return summarise(table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=task.config.seed)
 
 
 def _draw(

@@ -29,6 +29,7 @@ def evaluate(
 ) -> int:
     """Judge a model on cases with a reference."""
     from pipelines.experiment.standalone import evaluate_model
+
     workflow = str(Path(cases) / "config.yaml") if (Path(cases) / "config.yaml").is_file() else cases
     outcome = evaluate_model(model, load(workflow, overrides), part=part, out=out, device=device, say=say)
     if json:
@@ -49,13 +50,17 @@ def report(run: RunArgument) -> int:
 
     folder = RunFolder(run)
     if not folder.config.is_file():
-        raise DataError(f"{run} is not a run folder: it has no config.yaml", hint="Run folders look like runs/NAME/001.")
+        raise DataError(
+            f"{run} is not a run folder: it has no config.yaml", hint="Run folders look like runs/NAME/001."
+        )
     next_steps({"report": build_report(folder)}, ["pulvinar compare RUN RUN"])
     return ExitCode.OK
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Two run folders or more; the first is the reference.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Two run folders or more; the first is the reference.")
+    ],
     metric: Annotated[str | None, typer.Option(help="One metric only.")] = None,
     common: Annotated[bool, typer.Option("--common", help="Compare on the cases that all runs have.")] = False,
     json: JsonOption = False,

@@ -1,4 +1,4 @@
-"""`list`, `schema`, `doctor` and `attention`: what there is, and whether this machine can use it."""
+"""`list`, `schema` and `doctor`: what there is, and whether this machine can use it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import typer
 
 from pipelines.errors import ExitCode
 from workflows.commands.arguments import JsonOption
+from workflows.commands.mechanisms import list_attention
 from workflows.console import next_steps, print_json, print_table
 
-__all__ = ["attention", "doctor", "list_things", "schema"]
-
-attention = typer.Typer(help="The published attention mechanisms.", no_args_is_help=True)
+__all__ = ["doctor", "list_things", "schema"]
 
 
 class Listed(str, Enum):
@@ -70,60 +69,6 @@ def _list_models(output: Path, json: bool) -> None:
         [(model["folder"], model["task"], f"{model['parameters']:,}", model["score"]) for model in models],
     )
     next_steps({}, [f"pulvinar predict {models[-1]['folder']} SCANS --out predictions"])
-
-
-@attention.command("list")
-def list_attention(json: JsonOption = False) -> int:
-    """List the attention mechanisms."""
-    from shared_attention import cards
-
-    every = cards()
-    if json:
-        print_json([card.as_dict() for card in every])
-    else:
-        print_table(
-            ("name", "kind", "axes", "year", "cost", "title"),
-            [
-                (card.name, card.kind, "/".join(map(str, sorted(card.ranks))), card.year, card.cost, card.title)
-                for card in every
-            ],
-        )
-        next_steps({}, ["pulvinar attention show NAME", "pulvinar run WORKFLOW model.attention.name=NAME"])
-    return ExitCode.OK
-
-
-@attention.command("show")
-def show_attention(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A mechanism.")], json: JsonOption = False
-) -> int:
-    """Show a mechanism's card: paper, cost, arguments, source."""
-    from shared_attention import card
-
-    found = card(name)
-    if json:
-        print_json(found.as_dict())
-        return ExitCode.OK
-    rows = [(key, ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value) for key, value in found.as_dict().items() if key != "arguments"]
-    print_table(("card", name), rows)
-    typer.echo()
-    print_table(
-        ("argument", "type", "default", "meaning"),
-        [(key, x.annotation, x.default, x.description) for key, x in found.arguments.items()],
-    )
-    next_steps({}, [f"pulvinar run WORKFLOW model.attention.name={name}"])
-    return ExitCode.OK
-
-
-@attention.command("verify")
-def verify_attention(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Fixtures; all of them by default.")] = None,
-    golden: Annotated[Path | None, typer.Option(help="Folder of the authors' outputs; default PULVINAR_GOLDEN.")] = None,
-    json: JsonOption = False,
-) -> int:
-    """Compare each mechanism with what its authors' code computes."""
-    from workflows.verification import verify_fixtures
-
-    return verify_fixtures(golden, names or [], as_json=json)
 
 
 def schema(

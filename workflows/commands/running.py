@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.cases import PARTS
 from pipelines.errors import DataError, ExitCode
 from workflows.commands.arguments import JsonOption, Overrides, WorkflowArgument
 from workflows.console import next_steps, print_json, print_table, say
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pipelines.task import Task
 
 __all__ = ["explain", "load", "plan", "print_summary", "run", "validate"]
-
-PARTS = ("train", "validation", "test")
 
 
 def load(workflow: str, overrides: list[str] | None) -> ResolvedWorkflow:
@@ -116,19 +115,20 @@ def validate(workflow: WorkflowArgument, overrides: Overrides = None, json: Json
     resolved = load(workflow, overrides)
     task = _task(resolved)
     table = task.read_cases()
-    facts, excluded = check_cases(task, table.cases)
+    facts, refused = check_cases(task, table.cases)
+    excluded = [*table.excluded, *refused]
     if facts:
-        draw_splits(table.without(item.case_id for item in excluded), resolved.config.split, resolved.config.seed)
+        draw_splits(table.without(item.case_id for item in refused), resolved.config.split, resolved.config.seed)
     if json:
         print_json(
             {
-                "cases": len(table),
+                "cases": len(facts) + len(excluded),
                 "usable": len(facts),
                 "problems": [{"case_id": x.case_id, "reason": x.reason, "hint": x.hint} for x in excluded],
             }
         )
     else:
-        typer.echo(f"{len(facts)} of {len(table)} cases can be used")
+        typer.echo(f"{len(facts)} of {len(facts) + len(excluded)} cases can be used")
         if excluded:
             print_table(("case", "reason", "what to do"), [(x.case_id, x.reason, x.hint) for x in excluded])
         next_steps({}, [_command("plan" if facts else "validate", workflow, overrides)])
