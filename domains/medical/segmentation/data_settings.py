@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from domains.medical.cases import DecathlonData
+from pipelines.casefolders import FolderData
+from pipelines.casetables import TableData
 from pipelines.config.section import Section
 
 __all__ = ["DataSettings", "PhantomData"]
@@ -26,4 +29,5 @@ class PhantomData(Section):
     """Folder that the volumes are written to, below `output`; volumes that are there already are kept."""
 
 
-DataSettings = PhantomData
+DataSettings = Annotated[DecathlonData | FolderData | TableData | PhantomData, Field(discriminator="format")]
+"""Where the cases come from, by `format`."""

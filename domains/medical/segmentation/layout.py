@@ -9,27 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.scan import Scan
+from domains.medical.scans.orientation import Turn
 
-__all__ = ["Layout", "canonical_axes", "network_shape"]
-
-
-def canonical_axes(scan: Scan) -> tuple[tuple[int, ...], tuple[bool, ...]]:
-    """Which axis of the scan runs most nearly right, anterior and superior, and whether it runs backwards.
-
-    A picture, and a single slice of two axes, keeps its axes.
-    """
-    import nibabel
-
-    rank = len(scan.shape)
-    if rank == 2:
-        return (0, 1), (False, False)
-    orientation = nibabel.io_orientation(scan.affine)  # source axis → (canonical axis, direction)
-    axes, flips = [0] * rank, [False] * rank
-    for source, (target, direction) in enumerate(orientation):
-        axes[int(target)] = source
-        flips[int(target)] = direction < 0
-    return tuple(axes), tuple(flips)
+__all__ = ["Layout", "network_shape"]
 
 
 @dataclass(frozen=True)
@@ -37,15 +19,13 @@ class Layout:
     """The steps from a scan's grid to the network's; both directions are exact but for the resampling.
 
     Attributes:
-        axes: Axis `a` of the canonical grid is axis `axes[a]` of the scan.
-        flips: Whether axis `a` of the canonical grid runs against the scan's.
+        turn: From the axes of the scan to canonical ones.
         canonical: Shape of the canonical grid.
         crop: First and one past the last voxel kept along each canonical axis.
         shape: Shape of the network's grid, which covers the crop.
     """
 
-    axes: tuple[int, ...]
-    flips: tuple[bool, ...]
+    turn: Turn
     canonical: tuple[int, ...]
     crop: tuple[tuple[int, int], ...]
     shape: tuple[int, ...]
@@ -57,9 +37,7 @@ class Layout:
 
     def oriented(self, array: NDArray[Any]) -> NDArray[Any]:
         """A scan's `(C, *S)` with canonical axes, cropped; a view."""
-        turned = array.transpose(0, *(axis + 1 for axis in self.axes))
-        turned = turned[(slice(None), *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
-        return turned[(slice(None), *(slice(start, stop) for start, stop in self.crop))]
+        return self.turn.forward(array)[(slice(None), *(slice(start, stop) for start, stop in self.crop))]
 
     def restored(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Labels of the crop `(*cropped)` on the scan's own grid, 0 outside the crop."""
@@ -67,8 +45,7 @@ class Layout:
         if self.cropped != self.canonical:
             full = np.zeros(self.canonical, labels.dtype)
             full[tuple(slice(start, stop) for start, stop in self.crop)] = labels
-        full = full[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
-        return np.ascontiguousarray(full.transpose(np.argsort(self.axes)))
+        return np.ascontiguousarray(self.turn.inverse(full[None])[0])
 
 
 def network_shape(shape: Sequence[int], spacing: Sequence[float], target: Sequence[float] | None) -> tuple[int, ...]:

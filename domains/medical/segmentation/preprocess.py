@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from domains.medical.scans.orientation import to_canonical
 from domains.medical.scans.scan import Scan
-from domains.medical.segmentation.layout import Layout, canonical_axes, network_shape
+from domains.medical.segmentation.layout import Layout, network_shape
 from domains.medical.segmentation.resampling import resample, resample_labels
 
 __all__ = ["Prepared", "Preprocessing", "foreground_box"]
@@ -62,13 +63,11 @@ class Preprocessing:
 
     def layout(self, scan: Scan) -> Layout:
         """The way from this scan's grid to the network's."""
-        axes, flips = canonical_axes(scan)
-        canonical = tuple(scan.shape[axis] for axis in axes)
-        whole = Layout(axes, flips, canonical, tuple((0, n) for n in canonical), canonical)
-        crop = foreground_box(whole.oriented(scan.array)) if self.crop_foreground else whole.crop
-        spacing = tuple(scan.spacing[axis] for axis in axes)
-        shape = network_shape([stop - start for start, stop in crop], spacing, self.spacing)
-        return Layout(axes, flips, canonical, crop, shape)
+        canonical, _, turn = to_canonical(scan.array, scan.affine)
+        shape = canonical.shape[1:]
+        crop = foreground_box(canonical) if self.crop_foreground else tuple((0, length) for length in shape)
+        spacing = turn.spacing(scan.spacing)
+        return Layout(turn, shape, crop, network_shape([stop - start for start, stop in crop], spacing, self.spacing))
 
     def prepare(self, scan: Scan) -> Prepared:
         """A scan as the network sees it."""

@@ -92,8 +92,8 @@ Intensity = Annotated[ZScoreIntensity | CtIntensity | UnitIntensity, Field(discr
 class PreprocessSettings(Section):
     """What is done to a scan before the network sees it, in training and in service alike."""
 
-    channels: int = Field(1, ge=1, le=64)
-    """Channels of an image: 1 for a scan, 3 for a colour picture."""
+    channels: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = "auto"
+    """Channels of an image; `auto` is what the data set says or shows: 1 for a scan, 3 for a colour picture."""
     spacing: Spacing | Literal["auto"] | None = None
     """Spacing in mm along the axes right, anterior, superior (rows, columns in 2D) that scans are resampled to;
     `auto` is the median of the training part, null keeps each scan's own."""
