@@ -1,0 +1,137 @@
+"""Names of results: safe as a folder's name, unique, and never taken over by another scan."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.inference.fingerprint import path_key
+from pipelines.task import Item
+
+__all__ = ["FoundItem", "Owner", "fold_name", "name_items", "safe_name"]
+
+_LONGEST = 120
+_RESERVED = ("ledger.",)
+
+
+@dataclass(frozen=True)
+class FoundItem:
+    """An item whose `item_id` is the name of its result.
+
+    Attributes:
+        item: The item.
+        source: Where it was found, relative to the input that led to it.
+        source_key: Names the same place without telling it.
+    """
+
+    item: Item
+    source: str
+    source_key: str
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose result a name stands for: a place, and the content that was found there."""
+
+    source_key: str
+    input_digest: str
+
+
+def safe_name(name: str) -> str:
+    """A name that is safe as a folder's: letters, digits, `.`, `_`, `-` and spaces of any script, not too long."""
+    text = unicodedata.normalize("NFC", name)
+    text = "".join(
+        letter if letter.isalnum() or letter in "._- " or _is_mark(letter) else "_" for letter in text
+    ).strip()
+    if not text or text[0] in ".-" or text.lower().startswith(_RESERVED):
+        text = f"_{text}"
+    if len(text.encode()) > _LONGEST:
+        shortened = text.encode()[: _LONGEST - 9].decode(errors="ignore")
+        text = f"{shortened}-{_short(name)}"
+    return text
+
+
+def name_items(
+    items: Sequence[Item],
+    inputs: Sequence[Path],
+    owner_of: Callable[[str], Owner | None],
+    foreign: Callable[[str], bool],
+    digest: Callable[[Item], str],
+) -> list[FoundItem]:
+    """Gives every item a name of its own, the same in every call.
+
+    A name belongs to the place it was first used for. A scan from another place takes it over only when its content is
+    the same (the folder was moved); otherwise it is given a name with a suffix, so that no result is ever replaced by
+    that of another scan.
+
+    Args:
+        items: What was discovered.
+        inputs: What the user named; places are told relative to them.
+        owner_of: Who has a name already, from the ledger or from the result itself.
+        foreign: Whether a name stands for something in the output folder that is not a result.
+        digest: Content of an item; empty when it cannot be read.
+    """
+    found = []
+    for item in items:
+        source = _source(item, inputs)
+        found.append(FoundItem(replace(item, item_id=safe_name(item.item_id)), source, _source_key(item)))
+    taken: set[str] = set()
+    named: dict[int, FoundItem] = {}
+    for candidate in sorted(found, key=lambda one: not _owns(owner_of(one.item.item_id), one)):
+        for name in _candidates(candidate):
+            owner = owner_of(name)
+            free = fold_name(name) not in taken and not foreign(name)
+            if free and (
+                owner is None
+                or owner.source_key == candidate.source_key
+                or (owner.input_digest and owner.input_digest == digest(candidate.item))
+            ):
+                taken.add(fold_name(name))
+                named[id(candidate)] = replace(candidate, item=replace(candidate.item, item_id=name))
+                break
+    return [named[id(candidate)] for candidate in found]
+
+
+def _owns(owner: Owner | None, candidate: FoundItem) -> bool:
+    return owner is not None and owner.source_key == candidate.source_key
+
+
+def _candidates(found: FoundItem) -> Iterable[str]:
+    base = found.item.item_id
+    yield base
+    yield f"{base}-{_short(found.source)}"
+    yield f"{base}-{found.source_key[:8]}"
+    number = 2
+    while True:
+        yield f"{base}-{found.source_key[:8]}-{number}"
+        number += 1
+
+
+def _source_key(item: Item) -> str:
+    key = path_key(item.paths[0]) if item.paths else ""
+    return hashlib.sha256(f"{key} {item.kind} {sorted(item.detail.items())}".encode()).hexdigest()[:32]
+
+
+def _source(item: Item, inputs: Sequence[Path]) -> str:
+    if not item.paths:
+        return ""
+    path = os.path.abspath(item.paths[0] if len(item.paths) == 1 else item.paths[0].parent)
+    above = [folder for folder in map(os.path.abspath, inputs) if path.startswith(folder.rstrip(os.sep) + os.sep)]
+    return os.path.relpath(path, max(above, key=len)) if above else os.path.basename(path)
+
+
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def fold_name(name: str) -> str:
+    """What two names have in common that a file system may take for one."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_mark(letter: str) -> bool:
+    return unicodedata.category(letter).startswith("M")

@@ -1,0 +1,120 @@
+"""Where a worker's predictor comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from pipelines.errors import EnvironmentProblem, ModelFolderError
+from pipelines.modelfolder import change_description, load_model, read_model_record
+from pipelines.task import Predictor, TaskEntry, register_task, registered_tasks
+
+__all__ = ["ModelSource", "OpenedPredictor", "PredictorSource", "digest_of"]
+
+
+class OpenedPredictor(NamedTuple):
+    """A predictor, the device it runs on, and how many devices of that kind there are."""
+
+    predictor: Predictor[Any, Any]
+    device: str
+    devices: int
+
+
+class PredictorSource(Protocol):
+    """Gives each worker its predictor. It is sent to workers, so it holds plain values."""
+
+    @property
+    def model_digest(self) -> str:
+        """Changes when the model does."""
+
+    @property
+    def settings_digest(self) -> str:
+        """Changes when a setting does that changes results."""
+
+    def open(self, *, index: int, workers: int) -> OpenedPredictor:
+        """Loads the model in worker `index` of `workers`. Raises `PulvinarError`."""
+
+
+def digest_of(value: Any) -> str:
+    """sha256 of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model folder.
+
+    Attributes:
+        folder: The model folder.
+        model_digest: Digest of the model as the batch found it.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        changes: Dotted keys of the description → other values.
+        tasks: The tasks that the main process knows, so that a worker knows them too.
+    """
+
+    folder: Path
+    model_digest: str
+    device: str = "auto"
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    tasks: tuple[TaskEntry, ...] = ()
+
+    @classmethod
+    def of(cls, model: Path, *, device: str, changes: Mapping[str, Any]) -> ModelSource:
+        """The source for a model folder or run folder. Raises `ModelFolderError` and `ConfigurationError`."""
+        record = read_model_record(model)
+        change_description(record.description, changes)
+        return cls(record.folder.resolve(), record.digest, device, dict(changes), registered_tasks())
+
+    @property
+    def settings_digest(self) -> str:
+        """Digest of `changes`."""
+        return digest_of({"changes": self.changes})
+
+    def open(self, *, index: int, workers: int) -> OpenedPredictor:
+        """Loads the model; the worker's index chooses among several GPUs, the CPU's threads are divided.
+
+        Raises:
+            EnvironmentProblem: The device is not there.
+            ModelFolderError: The model is damaged, or is not the one that the batch began with.
+        """
+        threads = _threads(workers)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        import torch
+
+        torch.set_num_threads(threads)
+        for entry in self.tasks:
+            register_task(entry)
+        device, devices = _choose_device(self.device, index)
+        loaded = load_model(self.folder, device=device, changes=self.changes)
+        if loaded.record.digest != self.model_digest:
+            raise ModelFolderError(
+                f"{self.folder.name} was replaced while it was in use", hint="Start the same command again."
+            )
+        return OpenedPredictor(loaded.task.predictor(loaded.network, device=torch.device(device)), device, devices)
+
+
+def _threads(workers: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // workers)
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else share
+
+
+def _choose_device(wanted: str, index: int) -> tuple[str, int]:
+    import torch
+
+    found = torch.cuda.device_count() if wanted != "cpu" and torch.cuda.is_available() else 0
+    if wanted == "cpu" or (wanted == "auto" and not found):
+        return "cpu", 1
+    if not found:
+        raise EnvironmentProblem(f"device {wanted!r} was asked for, but torch sees no GPU", hint="Use --device cpu.")
+    if wanted in ("auto", "cuda"):
+        return f"cuda:{index % found}", found
+    if int(wanted.partition(":")[2]) >= found:
+        raise EnvironmentProblem(f"there is no {wanted}; this machine has {found} GPU(s), counted from cuda:0")
+    return wanted, 1
