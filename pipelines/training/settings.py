@@ -94,7 +94,7 @@ class TrainingSettings(Section):
     epochs: int = Field(default=100, ge=1)
     """Epochs at most; early stopping and `max_minutes` may end earlier."""
     steps_per_epoch: int | None = Field(default=None, ge=1)
-    """Batches in one epoch; null is one pass over the training samples."""
+    """Batches in one epoch; null is as many as one pass over the training samples fills."""
     batch_size: int = Field(default=2, ge=1)
     """Samples in one batch, over all processes together."""
     accumulate: int = Field(default=1, ge=1)
@@ -108,19 +108,21 @@ class TrainingSettings(Section):
     clip_norm: float | None = Field(default=1.0, gt=0)
     """Largest norm of the gradient over all parameters; null does not clip."""
     ema: float | None = Field(default=None, gt=0, lt=1)
-    """Decay of a moving average of the weights (0.999, say), which then is what is validated and kept; null for none."""
+    """Decay of a moving average of the weights (0.999, say), which is then validated and kept; null for none."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the forward pass; auto is bf16 where the hardware is fast at it, else fp16 (GPU) or fp32 (CPU)."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto is a GPU when there is one."""
-    deterministic: bool = True
-    """Only kernels that give the same bits each time; on a CPU they always do, on a GPU it costs some speed."""
+    deterministic: bool = False
+    """On a GPU, only kernels that give the same bits each time, at some cost in speed; on a CPU they always do."""
     channels_last: bool = False
     """Keep images and volumes with channels in the innermost axis in memory: faster convolutions on most hardware."""
     compile: bool = False
     """Compile the network with torch.compile: slower to start, faster after."""
-    workers: int = Field(default=0, ge=0)
-    """Processes that prepare samples (0: the training process does). The samples are the same for any number."""
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = "auto"
+    """Processes that prepare samples, with the same result for any number; 0 is none but the training process itself.
+
+    auto is 0 on a CPU, whose cores are busy training, and up to 8 beside a GPU."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between two validations; the last epoch is always validated."""
     patience: int | None = Field(default=None, ge=1)
