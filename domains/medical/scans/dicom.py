@@ -43,7 +43,7 @@ def read_dicom(case_id: str, paths: Sequence[Path], *, channels: int, phase: str
     for path in paths:
         refuse_unusable_file(case_id, path)
     stack = _choose(case_id, find_stacks(read_header(path) for path in paths), phase)
-    notes = (f"{stack.copies} files are copies of others and left out",) if stack.copies else ()
+    notes = (f"{len(stack.copies)} files are copies of others and left out",) if stack.copies else ()
     if stack.frames[0].position is None:
         return _read_picture(case_id, stack, channels, notes)
     try:
@@ -65,8 +65,8 @@ def read_dicom(case_id: str, paths: Sequence[Path], *, channels: int, phase: str
 
 
 def _choose(case_id: str, stacks: list[Stack], phase: str) -> Stack:
-    if phase:
-        stacks = [stack for stack in stacks if stack.phase == phase]
+    if len(stacks) > 1:
+        stacks = [stack for stack in stacks if stack.phase == phase] if phase else stacks
     readable = [stack for stack in stacks if not stack.problem]
     if len(readable) == 1 and len(stacks) == 1:
         return readable[0]
@@ -154,9 +154,9 @@ def _decode(case_id: str, path: Path) -> tuple[Any, NDArray[Any]]:
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
                 stored = apply_color_lut(stored, dataset)
         except Exception as error:
-            raise CaseError(
-                case_id, f"pixels cannot be decoded ({syntax.name}): {_brief(error)}", hint=_COPY_AGAIN
-            ) from error
+            # pydicom lists what each decoder said, which helps nobody who has no decoder to mend.
+            brief = "corrupt data" if "all available plugins" in str(error) else _brief(error)
+            raise CaseError(case_id, f"pixels cannot be decoded ({syntax.name}): {brief}", hint=_COPY_AGAIN) from error
     return dataset, stored
 
 

@@ -157,7 +157,8 @@ def _problem(dataset: Any, class_uid: str, rows: int, columns: int) -> str:
         return named
     if rows <= 0 or columns <= 0:
         if not class_uid:
-            return "not a DICOM image: no image size and no storage class in its header"
+            syntax = "" if dataset.file_meta.get("TransferSyntaxUID") else ", no transfer syntax"
+            return f"not a DICOM image: no image size{syntax} and no storage class in its header"
         return f"{UID(class_uid).name}, not an image" if UID(class_uid).name != class_uid else "not an image"
     return ""
 

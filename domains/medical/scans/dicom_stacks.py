@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 from pathlib import Path
@@ -43,20 +43,20 @@ class Stack:
         header: The header of the first file.
         frames: The slices; not ordered yet.
         phase: What tells it from other stacks of the series, as `Field=value`; empty where there is one.
-        copies: How many files were left out because they are copies of others.
+        copies: Files that hold the same images once more, and are left out.
         problem: Why it cannot be read, when the headers already tell.
     """
 
     header: DicomHeader
     frames: tuple[Frame, ...]
     phase: str = ""
-    copies: int = 0
+    copies: tuple[Path, ...] = ()
     problem: str = ""
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Its files, each once, by name."""
-        return tuple(sorted({frame.path for frame in self.frames})) or (self.header.path,)
+        """Its files, copies included, each once, by name."""
+        return tuple(sorted({frame.path for frame in self.frames} | set(self.copies)))
 
 
 @dataclass(frozen=True)
@@ -90,23 +90,33 @@ def find_stacks(headers: Iterable[DicomHeader]) -> list[Stack]:
 
 
 def _stacks_of_series(headers: list[DicomHeader]) -> list[Stack]:
-    unique: dict[str, DicomHeader] = {}
-    for header in headers:
-        unique.setdefault(header.instance_uid or str(header.path), header)
-    copies = Counter(header.instance_uid for header in headers if header.instance_uid)
-    stacks: list[Stack] = []
     by_size: dict[tuple[int, int], list[DicomHeader]] = defaultdict(list)
-    for header in unique.values():
+    for header in headers:
         by_size[(header.rows, header.columns)].append(header)
+    stacks: list[Stack] = []
     for members in by_size.values():
         owner = {header.path: header for header in members}
-        for frames in _by_orientation([frame for header in members for frame in header.frames]):
+        for group in _by_orientation([frame for header in members for frame in header.frames]):
+            frames, copies = _without_copies(group, owner)
             for phase, part, problem in _phases(frames):
-                first = owner[min(frame.path for frame in part)]
-                files = {owner[frame.path].instance_uid for frame in part}
-                extra = sum(copies[uid] - 1 for uid in files if uid)
-                stacks.append(Stack(first, tuple(part), phase, extra, problem))
+                uids = {owner[frame.path].instance_uid for frame in part}
+                extra = tuple(path for path in copies if owner[path].instance_uid in uids)
+                stacks.append(Stack(owner[min(frame.path for frame in part)], tuple(part), phase, extra, problem))
     return stacks
+
+
+def _without_copies(frames: list[Frame], owner: Mapping[Path, DicomHeader]) -> tuple[list[Frame], tuple[Path, ...]]:
+    """The frames without those of files that are there twice, told by their identifier, and the files left out."""
+    first: dict[str, Path] = {}
+    kept: list[Frame] = []
+    copies: dict[Path, None] = {}
+    for frame in frames:
+        uid = owner[frame.path].instance_uid
+        if frame.position is None or not uid or first.setdefault(uid, frame.path) == frame.path:
+            kept.append(frame)
+        else:
+            copies[frame.path] = None
+    return kept, tuple(copies)
 
 
 def _bare_frame(path: Path) -> Frame:

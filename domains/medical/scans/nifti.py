@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.medical.scans.checks import refuse_unusable_file
+from domains.medical.scans.outputs import OUTPUT_MARK
 from domains.medical.scans.scan import Reading, SourceGeometry, affine_problem
 from pipelines.errors import CaseError
 
@@ -95,9 +96,9 @@ def write_nifti(
         image.set_qform(affine if qform_holds else None, code="scanner" if qform_holds else "unknown")
         if not qform_holds:
             image.header["pixdim"][1 : 1 + array.ndim] = np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim]
-    for name in ("db_name", "aux_file", "intent_name"):
+    for name in ("db_name", "aux_file"):
         image.header[name] = b""
-    image.header.set_intent("label" if labels else "none")
+    image.header.set_intent("label" if labels else "none", name=OUTPUT_MARK)
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     image.header["cal_min"] = image.header["cal_max"] = 0
     nibabel.save(image, path)

@@ -13,16 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.medical.scans.checks import fit_picture_channels, refuse_unusable_file
+from domains.medical.scans.outputs import OUTPUT_MARK
 from domains.medical.scans.quiet import quiet
 from domains.medical.scans.scan import Reading, SourceGeometry
 from pipelines.errors import CaseError
 
-__all__ = ["OUTPUT_MARK", "is_picture_name", "read_picture", "read_picture_labels", "write_picture"]
+__all__ = ["is_picture_name", "read_picture", "read_picture_labels", "write_picture"]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
-OUTPUT_MARK = "Pulvinar"
-"""What the `Software` field of our own PNG files says, so that they are never taken for inputs."""
-
 _CENTIMETRE = 3
 
 
@@ -52,14 +50,11 @@ def read_picture(case_id: str, path: Path, *, channels: int) -> Reading:
 
 
 def read_picture_labels(case_id: str, path: Path) -> Reading:
-    """Reads a mask `(1, H, W)`: palette indices, grey values, or 0 and 1 where the only values are 0 and 255."""
+    """Reads a label map `(1, H, W)`: palette indices, or grey values as stored; black and white are 0 and 1."""
     values, affine = _load(case_id, path, labels=True)
     if values.ndim == 3:
         values = fit_picture_channels(case_id, np.moveaxis(values, -1, 0).astype(np.float32), 1)[0]
-    notes: tuple[str, ...] = ()
-    if values.max(initial=0) == 255 and np.isin(values, (0, 255)).all():
-        values, notes = (values > 0).astype(np.uint8), ("a mask of 0 and 255; 255 is read as 1",)
-    return Reading(values[None], affine, SourceGeometry("picture", values.shape, paths=(path,)), notes)
+    return Reading(values[None], affine, SourceGeometry("picture", values.shape, paths=(path,)))
 
 
 def write_picture(path: Path, array: NDArray[np.unsignedinteger]) -> None:

@@ -119,8 +119,8 @@ class Scan:
 
     @property
     def orientation(self) -> tuple[str, ...]:
-        """Where each spatial axis points: `('R', 'A', 'S')` and the like; empty for a picture."""
-        if self.source.kind == "picture":
+        """Where each spatial axis points: `('R', 'A', 'S')` and the like; empty for what has no place in a patient."""
+        if self.source.kind == "picture" or (self.source.kind == "dicom" and self.is_2d):
             return ()
         import nibabel
 
