@@ -1,6 +1,6 @@
 """`make demo`: train, judge and track a small model on two cores, then predict scans it has not seen.
 
-On the hippocampus MRI of the Medical Segmentation Decathlon where `PULVINAR_DATA` holds them, else on synthetic volumes.
+On hippocampus MRI of the Medical Segmentation Decathlon where `PULVINAR_DATA` holds them, else on synthetic volumes.
 """
 
 from __future__ import annotations
@@ -37,23 +37,13 @@ def demonstrate() -> int:
     name = workflow.rpartition("/")[2]
     latest = list_runs(OUTPUT, name)[-1]
     predictions = OUTPUT / f"{name}-predictions"
-    code = _type(
-        "predict",
-        str(latest.root),
-        *map(str, _unseen_scans(latest.cases, root if real else None)),
-        "--out",
-        str(predictions),
-    )
+    scans = _unseen_scans(latest.cases, root if real else None)
+    code = _type("predict", str(latest.root), *map(str, scans), "--out", str(predictions))
     if code:
         return code
     say(f"finished in {(time.monotonic() - started) / 60:.1f} minutes")
-    next_steps(
-        {"report": latest.report, "predictions": predictions},
-        [
-            "pulvinar dashboard",
-            "pulvinar run medical/hippocampus" if real else "pulvinar init medical/segmentation my-project",
-        ],
-    )
+    own = "pulvinar run medical/hippocampus" if real else "pulvinar init medical/segmentation my-project"
+    next_steps({"report": latest.report, "predictions": predictions}, ["pulvinar dashboard", own])
     return ExitCode.OK
 
 

@@ -12,14 +12,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cases import Case
 from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow, dump_yaml
-from pipelines.digests import data_digest
 from pipelines.digests import data_digest
 from pipelines.errors import DataError, Interrupted, PulvinarError
 from pipelines.evaluation import summarise, worst_cases
@@ -194,11 +193,7 @@ def _judge_and_write(
     write_atomically(run.evaluation / f"{part}.cases.csv", table.to_csv(index=False))
     write_atomically(run.evaluation / f"{part}.summary.csv", summary.to_csv(index=False))
     _draw(task, predictor, judged, table, judgement, run)
-    headline = {
-        f"{row['class']}/{row['metric']}": row["mean"]
-        for row in summary.to_dict("records")
-        if row["mean"] == row["mean"]
-    }
+    headline = _means(summary)
     save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline})
     run.update_status(best_epoch=result.best_epoch, best_score=result.best_score, part=part, **_data_facts(task))
     excluded = {item.case_id: item.reason for item in cases.excluded}
@@ -257,12 +252,14 @@ def _track_start(
 
 def _track_end(tracker: Tracker, outcome: Outcome, run: RunFolder) -> None:
     last = int(run.read_status().get("best_epoch") or 0)
-    values = {
-        f"{outcome.part}/{row['class']}/{row['metric']}": float(row["mean"])
-        for row in outcome.summary.to_dict("records")
-        if row["mean"] == row["mean"]
-    }
+    values = {f"{outcome.part}/{name}": mean for name, mean in _means(outcome.summary).items()}
     tracker.log_metrics(values, step=last)
+
+
+def _means(summary: pd.DataFrame) -> dict[str, float]:
+    """`class/metric` → mean, where it is defined."""
+    rows = summary.to_dict("records")
+    return {f"{row['class']}/{row['metric']}": float(row["mean"]) for row in rows if row["mean"] == row["mean"]}
 
 
 def _report(run: RunFolder, tracker: Tracker, say: Say) -> None:
@@ -326,4 +323,4 @@ def _shared_run_folder(make: Callable[[], RunFolder]) -> RunFolder:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from workflows.console import next_steps, print_json, print_table
 __all__ = ["doctor", "list_things", "schema"]
 
 
-class Listed(str, Enum):
+class Listed(StrEnum):
     """What can be listed."""
 
     WORKFLOWS = "workflows"

@@ -27,8 +27,9 @@ def predict(
     json: JsonOption = False,
 ) -> int:
     """Predict every item, and leave a ledger of what became of each. A second call does only what is missing."""
-    from pipelines.inference import BatchSettings, predict_batch
     from pipelines.inference.progress import progress_reporter
+
+    from pipelines.inference import BatchSettings, predict_batch
 
     settings = BatchSettings(
         workers=workers,
