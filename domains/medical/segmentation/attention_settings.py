@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from pydantic import Field, create_model
-
 from pipelines.config.section import Section
+from pipelines.config.variants import union_of, variant
 from pipelines.errors import ConfigurationError
 from shared_attention import Card, cards
 
 __all__ = ["AttentionSettings", "NoAttention", "check_attention"]
 
 _KINDS = ("mixer", "gate")
-_VOLUMES_OR_IMAGES = frozenset({2, 3})
+_DECIDED_HERE = ("context_dim", "causal")
+"""Arguments that make no sense for voxels of one image."""
+
+NoAttention: type[Section] = variant("none", {}, description="No attention: a purely convolutional network.")
 
 
-class NoAttention(Section):
-    """No attention: a purely convolutional network."""
-
-    name: Literal["none"] = "none"
-    """Mechanism."""
-
-
-def _serves(card: Card, ranks: frozenset[int]) -> bool:
-    return card.kind in _KINDS and "self" in card.patterns and bool(card.ranks & ranks)
+def _serves(card: Card, *ranks: int) -> bool:
+    return card.kind in _KINDS and "self" in card.patterns and not card.ranks.isdisjoint(ranks)
 
 
 def _section(card: Card) -> type[Section]:
     """The settings of one mechanism, made from its arguments."""
-    fields: dict[str, Any] = {
-        name: (argument.annotation, Field(default=argument.default, description=argument.description))
+    arguments = {
+        name: (argument.annotation, argument.default, argument.description)
         for name, argument in card.arguments.items()
-        if name not in ("context_dim", "causal")
+        if name not in _DECIDED_HERE
     }
-    title = "".join(word.capitalize() for word in card.name.split("_")) + "Attention"
-    named: Any = (Literal[card.name], Field(default=card.name, description="Mechanism."))  # type: ignore[name-defined]
-    return create_model(title, __base__=Section, __doc__=f"{card.title} ({card.year}).", name=named, **fields)
+    return variant(card.name, arguments, description=f"{card.title} ({card.year}).")
 
 
-def _union() -> Any:
-    sections = [_section(card) for card in cards().values() if _serves(card, _VOLUMES_OR_IMAGES)]
-    union: Any = NoAttention
-    for section in sections:
-        union = union | section
-    return union
-
-
-AttentionSettings = _union()
+AttentionSettings = union_of([NoAttention, *(_section(card) for card in cards().values() if _serves(card, 2, 3))])
 
 
 def check_attention(name: str, rank: int) -> None:
-    """Raises `ConfigurationError` when the mechanism does not serve grids of `rank` axes, and lists those that do."""
-    able = [card.name for card in cards().values() if _serves(card, frozenset({rank}))]
+    """Asks the card of a mechanism whether it serves the cases.
+
+    Args:
+        name: Name of the mechanism, or `none`.
+        rank: Axes of the cases.
+
+    Raises:
+        ConfigurationError: It does not serve grids of that many axes; the message lists those that do.
+    """
+    able = [card.name for card in cards().values() if _serves(card, rank)]
     if name != "none" and name not in able:
         raise ConfigurationError(
             f"model.attention.name: {name} does not serve grids of {rank} axes; use one of: none, {', '.join(able)}"

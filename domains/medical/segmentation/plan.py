@@ -149,10 +149,8 @@ def _fit_intensity(
         return {"name": "zscore", "clip": list(settings.clip) if settings.clip else None}
     if isinstance(settings, UnitIntensity):
         highest = max(case.highest for case in facts)
-        return {
-            "name": "unit",
-            "maximum": next((limit for limit in (1.0, 255.0, 65535.0) if highest <= limit), highest),
-        }
+        limit = next((limit for limit in (1.0, 255.0, 65535.0) if highest <= limit), highest)
+        return {"name": "unit", "maximum": limit}
     sample = np.concatenate([case.labelled for case in facts]).astype(np.float64)
     if sample.size == 0:
         raise DataError("no voxel of the training part is labelled", hint="Check `classes` and the label files.")

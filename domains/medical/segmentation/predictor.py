@@ -14,8 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from domains.medical.scans import discover, preview, read_scan, write_dicom_seg, write_labels
+from domains.medical.scans.dicom_seg import can_be_dicom_seg, write_dicom_seg
+from domains.medical.scans.discovery import discover
+from domains.medical.scans.pictures import write_picture
+from domains.medical.scans.preview import preview
+from domains.medical.scans.reading import read_scan
 from domains.medical.scans.scan import Scan
+from domains.medical.scans.writing import label_suffix, write_labels
 from domains.medical.segmentation.plan import Plan
 from domains.medical.segmentation.preprocess import Prepared
 from domains.medical.segmentation.reading import read_files
@@ -78,7 +83,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
 
     def discover(self, inputs: Sequence[Path]) -> list[Item]:
         """The scans in files, folders and globs."""
-        return discover(inputs)
+        return discover(inputs, pictures=self._plan.preprocessing.rank == 2)
 
     def read(self, item: Item) -> LoadedScan:
         """Reads and preprocesses a scan. Raises `CaseError`."""
@@ -133,14 +138,13 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
         started = time.perf_counter()
         scan, names = result.scan, self._plan.classes.names
         folder.mkdir(parents=True, exist_ok=True)
-        suffix = ".png" if scan.source.kind == "picture" else ".nii.gz"
-        files = [folder / f"{item.item_id}{suffix}"]
+        files = [folder / f"{item.item_id}{label_suffix(scan)}"]
         write_labels(scan, result.labels, files[0], names)
-        if scan.source.kind == "dicom":
+        if can_be_dicom_seg(scan):
             files.append(folder / f"{item.item_id}.seg.dcm")
             write_dicom_seg(scan, result.labels, files[-1], names)
         files.append(folder / f"{item.item_id}.preview.png")
-        _save_picture(preview(scan, result.labels, names), files[-1])
+        write_picture(files[-1], preview(scan, result.labels, names))
         seconds = {**result.seconds, "write": time.perf_counter() - started}
         summary = describe_result(result, names, seconds)
         files.append(folder / f"{item.item_id}.json")
@@ -165,9 +169,3 @@ def describe_result(result: Segmentation, names: Sequence[str], seconds: Mapping
         "notes": list(scan.notes),
         "seconds": {name: round(value, 4) for name, value in seconds.items()},
     }
-
-
-def _save_picture(picture: NDArray[np.uint8], path: Path) -> None:
-    from PIL import Image
-
-    Image.fromarray(picture).save(path, format="PNG")

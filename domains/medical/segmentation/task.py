@@ -250,7 +250,8 @@ class SegmentationTask(Task):
             self.read_cases()
         if self._classes is None:
             raise DataError(
-                "the data set names no classes", hint="Say what values in the label files mean: classes: {NAME: VALUE}."
+                "the data set names no classes",
+                hint="Say under `classes` what values in the label files mean, for example classes: {vessel: 1}.",
             )
         return self._classes
 
