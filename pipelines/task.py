@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from pipelines.errors import ConfigurationError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pipelines.cases import Case, CaseTable
+    from pipelines.evaluation.metric import Metric
     from pipelines.workflow import WorkflowConfig
 
 __all__ = [
@@ -48,7 +49,8 @@ Loaded = TypeVar("Loaded")
 Result = TypeVar("Result")
 
 
-class SampleKey(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SampleKey:
     """What names one training sample: its randomness derives from `(seed, epoch, index)` and nothing else."""
 
     epoch: int
@@ -155,6 +157,8 @@ class Task(ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type[WorkflowConfig]]
+    metrics: ClassVar[Mapping[str, Metric]] = {}
+    """What the metrics mean: which way is better, and what a missing prediction costs."""
     selection_metric: ClassVar[str]
     """The metric whose mean over classes and validation cases chooses the best checkpoint; higher is better."""
 

@@ -57,7 +57,7 @@ def _unseen_scans(cases: Path, root: Path | None) -> list[Path]:
     with cases.open(encoding="utf-8", newline="") as file:
         images = [row["image"] for row in csv.DictReader(file) if row["split"] == "test"]
     if root is None:
-        return [OUTPUT / "phantom" / image for image in images[:SCANS]]
+        return [OUTPUT / "phantom-volumes" / image for image in images[:SCANS]]
     scans = [root / "msd_hippocampus" / image for image in images[:SCANS]]
     return scans + sorted((root / "clinical_scans" / "dicom").glob("mr_hippocrop_study*"))
 

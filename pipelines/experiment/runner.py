@@ -33,7 +33,7 @@ from pipelines.task import Task, find_task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.tracking import Tracker
+    from pipelines.tracking import RunState, Tracker
     from pipelines.training import TrainingResult
 
 __all__ = ["Outcome", "run_workflow"]
@@ -99,6 +99,7 @@ def _stages(
 ) -> Outcome:
     import torch
 
+    from pipelines.reporting import build_report
     from pipelines.tracking import open_tracker
     from pipelines.training import choose_device, train
 
@@ -120,7 +121,7 @@ def _stages(
         output=Path(config.output),
         resume=resume,
     )
-    state = "failed"
+    state: RunState = "failed"
     try:
         if main:
             _track_start(tracker, resolved, cases, environment)
@@ -138,16 +139,20 @@ def _stages(
             return Outcome(run, _empty_summary(), "", {}, {}, time.monotonic() - started)
         network = task.build_network()
         network.load_state_dict(_read_weights(result))
-        outcome = _judge_and_write(task, network.to(torch.device(device)), cases, run, result, say=say, started=started)
+        outcome = _judge_and_write(
+            task, network.to(torch.device(device)), cases, run, result, digest=digest, say=say, started=started
+        )
         run.update_status(state="finished", ended=_now(), seconds=round(outcome.seconds, 1))
-        _track_end(tracker, outcome, run)
+        say(f"report {build_report(run)}")
+        means = {f"{outcome.part}/{name}": mean for name, mean in _means(outcome.summary).items()}
+        tracker.log_metrics(means, step=result.steps_done)
+        tracker.log_run_folder()
         state = "finished"
     except Interrupted:
         state = "interrupted"
         raise
     finally:
         tracker.finish(state)
-    _report(run, tracker, say)
     return outcome
 
 
@@ -177,6 +182,7 @@ def _judge_and_write(
     run: RunFolder,
     result: TrainingResult,
     *,
+    digest: str,
     say: Say,
     started: float,
 ) -> Outcome:
@@ -194,7 +200,7 @@ def _judge_and_write(
     write_atomically(run.evaluation / f"{part}.summary.csv", summary.to_csv(index=False))
     _draw(task, predictor, judged, table, judgement, run)
     headline = _means(summary)
-    save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline})
+    save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline}, data_digest=digest)
     run.update_status(best_epoch=result.best_epoch, best_score=result.best_score, part=part, **_data_facts(task))
     excluded = {item.case_id: item.reason for item in cases.excluded}
     return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
@@ -214,8 +220,8 @@ def _draw(
     run: RunFolder,
 ) -> None:
     """Draws the worst cases and the best one; they are predicted once more, so that no prediction need be kept."""
-    chosen = worst_cases(table, task.selection_metric, count=task.config.evaluate.worst)
-    best = worst_cases(table, task.selection_metric, count=1, best=True)
+    chosen = worst_cases(table, task.selection_metric, count=task.config.evaluate.worst, metrics=task.metrics)
+    best = worst_cases(table, task.selection_metric, count=1, best=True, metrics=task.metrics)
     wanted = list(dict.fromkeys([*chosen, *best]))
     by_id = {case.case_id: case for case in judged}
     entries = []
@@ -250,23 +256,10 @@ def _track_start(
     )
 
 
-def _track_end(tracker: Tracker, outcome: Outcome, run: RunFolder) -> None:
-    last = int(run.read_status().get("best_epoch") or 0)
-    values = {f"{outcome.part}/{name}": mean for name, mean in _means(outcome.summary).items()}
-    tracker.log_metrics(values, step=last)
-
-
 def _means(summary: pd.DataFrame) -> dict[str, float]:
     """`class/metric` → mean, where it is defined."""
     rows = summary.to_dict("records")
     return {f"{row['class']}/{row['metric']}": float(row["mean"]) for row in rows if row["mean"] == row["mean"]}
-
-
-def _report(run: RunFolder, tracker: Tracker, say: Say) -> None:
-    from pipelines.reporting import build_report
-
-    build_report(run)
-    say(f"report {run.report}")
 
 
 def _save_configuration(run: RunFolder, resolved: ResolvedWorkflow) -> None:

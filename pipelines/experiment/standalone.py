@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipelines.cases import Case
 from pipelines.errors import ConfigurationError, DataError
@@ -37,7 +37,7 @@ def evaluate_model(
     *,
     part: str,
     out: Path,
-    device: str = "auto",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelEvaluation:
     """Judges a model on the cases of a workflow and writes `PART.cases.csv` and `PART.summary.csv` into `out`.
@@ -47,7 +47,7 @@ def evaluate_model(
         resolved: The workflow that names the cases and how they are divided; its model and training are not used.
         part: `train`, `validation`, `test` or `all`.
         out: Folder for the tables.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu` or `cuda`.
         say: Takes lines of progress.
 
     Raises:
@@ -55,6 +55,8 @@ def evaluate_model(
         DataError: The part has no cases that can be used.
         ModelFolderError: The model cannot be loaded.
     """
+    import torch
+
     from pipelines.evaluation import summarise
     from pipelines.experiment.judgement import judge_cases, rows_to_table
     from pipelines.experiment.preparation import prepare_cases
@@ -64,7 +66,7 @@ def evaluate_model(
     if part not in PARTS:
         raise ConfigurationError(f"there is no part {part!r}; use one of: {', '.join(PARTS)}")
     config = resolved.config
-    chosen_device = choose_device(device)
+    chosen_device = torch.device(choose_device(device))
     loaded = load_model(model, device=chosen_device)
     if loaded.task.name != config.task:
         raise ConfigurationError(f"the model is for {loaded.task.name}, the workflow for {config.task}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,7 +24,7 @@ def evaluate(
     overrides: Overrides = None,
     part: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")] = Path("evaluation"),
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")] = "auto",
     json: JsonOption = False,
 ) -> int:
     """Judge a model on cases with a reference."""
