@@ -106,7 +106,7 @@ class _Samples(Dataset[Fetched]):
         length = len(self.data)
         for offset in range(length):
             candidate = SampleKey(key.epoch, (key.index + offset) % length)
-            torch.manual_seed(derive_seed(self.seed, _SAMPLE, *candidate))
+            torch.manual_seed(derive_seed(self.seed, _SAMPLE, candidate.epoch, candidate.index))
             try:
                 return self.data[candidate]
             except CaseError as error:
