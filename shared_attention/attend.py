@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import TracebackType
 from typing import Literal, Self, get_args
 
@@ -143,14 +144,19 @@ def attend(
     if mask is not None:
         alive = mask.any(-1, keepdim=True)  # (..., N or 1, 1)
         mask = mask | ~alive  # a row that sees nothing would be 0/0; it sees all here and is blanked below
+    rules = mask
     if bias is not None:
-        bias = bias.to(q.dtype)
+        rules = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, -math.inf)
+    lead = q.shape[:-2]
+    if len(lead) > 2:
+        q, k, v, rules = _two_leading_axes(q, k, v, rules)
     if _SETTING.backend == "flex" and q.is_cuda and not dropout and q.ndim == 4:
         _log_once("flex")
-        out = _flex(q, k, v, mask, bias, scale, causal)
+        out = _flex(q, k, v, rules, scale, causal)
     else:
         _log_once("fused")
-        out = _fused(q, k, v, mask, bias, scale, causal, dropout)
+        out = functional.scaled_dot_product_attention(q, k, v, rules, dropout, causal, scale=scale)
+    out = out.reshape(*lead, *out.shape[-2:])
     return out if alive is None else out.masked_fill(~alive, 0.0)
 
 
@@ -201,51 +207,39 @@ def token_softmax(logits: Tensor, *, mask: Tensor | None = None, dim: int = -1) 
     return weights
 
 
-def _fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Tensor | None,
-    bias: Tensor | None,
-    scale: float | None,
-    causal: bool,
-    dropout: float,
-) -> Tensor:
-    rules = mask if bias is None else bias if mask is None else bias.masked_fill(~mask, -math.inf)
-    if q.ndim <= 4:
-        return functional.scaled_dot_product_attention(q, k, v, rules, dropout, causal, scale=scale)
-    # The fused kernels know two leading axes. Rules shared by the whole batch are not repeated for it: the axes between
-    # become heads; rules that differ only by head leave the axes before it as the batch.
+def _two_leading_axes(
+    q: Tensor, k: Tensor, v: Tensor, rules: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Fold `(B, ..., H)` into the two leading axes that the fused kernels know, without repeating rules over the
+    batch.
+    """
     lead = q.shape[:-2]
-    if rules is None or all(size == 1 for size in rules.shape[:-3]):
-        q, k, v = q.flatten(0, -4), k.flatten(0, -4), v.flatten(0, -4)
-        rules = None if rules is None else rules.reshape((1,) * (4 - min(rules.ndim, 3)) + rules.shape[-3:])
-    else:
-        shape = (1,) * (q.ndim - rules.ndim) + rules.shape
-        q, k, v = q.flatten(1, -3), k.flatten(1, -3), v.flatten(1, -3)
-        rules = rules.reshape(shape).expand(shape[0], *lead[1:], *shape[-2:]).flatten(1, -3)
-    out = functional.scaled_dot_product_attention(q, k, v, rules, dropout, causal, scale=scale)
-    return out.reshape(*lead, *out.shape[-2:])
+    if rules is None or all(size == 1 for size in rules.shape[:-3]):  # by head at most: what is before heads is batch
+        folded = None if rules is None else rules.reshape((1,) * (4 - min(rules.ndim, 3)) + rules.shape[-3:])
+        return q.flatten(0, -4), k.flatten(0, -4), v.flatten(0, -4), folded
+    full = (1,) * (q.ndim - rules.ndim) + rules.shape  # rules that differ by window too: windows are heads
+    folded = rules.reshape(full).expand(full[0], *lead[1:], *full[-2:]).flatten(1, -3)
+    return q.flatten(1, -3), k.flatten(1, -3), v.flatten(1, -3), folded
 
 
-def _flex(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None, scale: float | None, causal: bool
-) -> Tensor:
-    from torch.nn.attention.flex_attention import flex_attention
-
-    full = (*q.shape[:-1], k.shape[-2])  # (B, H, N, M)
-    seen = None if mask is None else mask.expand(full)
-    added = None if bias is None else bias.expand(full)
+def _flex(q: Tensor, k: Tensor, v: Tensor, rules: Tensor | None, scale: float | None, causal: bool) -> Tensor:
+    full = None if rules is None else rules.expand(*q.shape[:-1], k.shape[-2])  # (B, H, N, M)
 
     def rule(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        if added is not None:
-            score = score + added[batch, head, query, key]
-        if seen is not None:
-            score = torch.where(seen[batch, head, query, key], score, -math.inf)
+        if full is not None and full.dtype == torch.bool:
+            score = torch.where(full[batch, head, query, key], score, -math.inf)
+        elif full is not None:
+            score = score + full[batch, head, query, key]
         return torch.where(query >= key, score, -math.inf) if causal else score
 
-    run = flex_attention if torch.compiler.is_compiling() else torch.compile(flex_attention)
-    return run(q, k, v, score_mod=rule, scale=scale)
+    return _flex_attention()(q, k, v, score_mod=rule, scale=scale)
+
+
+@cache
+def _flex_attention() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention)
 
 
 def _log_once(name: str) -> None:
