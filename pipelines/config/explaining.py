@@ -50,6 +50,17 @@ class Explanation:
     expected: str
     description: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values, for programs."""
+        return {
+            "key": self.key,
+            "value": self.value,
+            "origin": str(self.origin),
+            "overrode": [{"value": step.value, "origin": str(step.origin)} for step in self.overrode],
+            "expected": self.expected,
+            "description": self.description,
+        }
+
     def __str__(self) -> str:
         lines = [f"{self.key} = {show(self.value, 200)}", f"  from     {self.origin}"]
         lines += [f"  instead of {step}" for step in self.overrode]

@@ -1,21 +1,20 @@
-"""`${model.channels}`, `${.sibling}` and `${env:NAME,default}`: other keys and environment variables as values.
+"""References to values: other keys, their defaults, and environment variables.
 
-The syntax is OmegaConf's. Common forms are matched directly; nested, quoted and escaped ones go through its grammar.
-Looking things up is done here, never by OmegaConf's resolvers, so nothing but a key or a variable can be named.
-What a variable holds is data: it is never read as a reference again.
+Looking things up is done here, never by OmegaConf's resolvers, so nothing but a key or a variable can be named. What a
+variable holds is data: it is never read as a reference again.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from pipelines.config.interpolation import InterpolationError, Key, Parts, Variable, parse
 from pipelines.config.merging import is_reference
-from pipelines.config.nodes import DEFAULT, KeyPath, Node, Scalar, dotted, find, node_from_plain, show
+from pipelines.config.nodes import DEFAULT, KeyPath, Node, dotted, find, node_from_plain
 from pipelines.config.shapes import Shape
 from pipelines.config.spelling import did_you_mean, nearest
 from pipelines.errors import Problem
@@ -23,18 +22,11 @@ from pipelines.errors import Problem
 __all__ = ["Resolved", "resolve_references"]
 
 _DATA_VARIABLE = "PULVINAR_DATA"
-_MAX_LENGTH = 4096
-_MAX_NESTED = 16
+_MAX_CHAIN = 50
 _MAX_GRAMMAR = 200
+_MAX_SUGGESTIONS = 50
 _MAX_TEXT = 1 << 20
 _MAX_NODES = 20_000
-
-_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
-_PLAIN = r"[^${}'\"\\,\[\]]"
-_DEFAULT = rf"(?P<comma>,\s*(?P<default>(?!\s){_PLAIN}(?:{_PLAIN}*(?!\s){_PLAIN})?)\s*)?"
-_VARIABLE = rf"env\s*:\s*(?P<variable>{_NAME})\s*{_DEFAULT}"
-_KEY = r"(?P<key>\.*[\w-]+(?:\.[\w-]+)*)"
-_SIMPLE = re.compile(rf"\$\{{\s*(?:{_VARIABLE}|{_KEY})\s*\}}")
 
 
 class _Unresolved(Exception):
@@ -70,27 +62,6 @@ def resolve_references(tree: Node, shape: Shape | None, env: Mapping[str, str], 
     return resolver.result
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """A part of a text: written out, or the node that a reference stands for."""
-
-    text: str
-    node: Node | None = None
-
-
-Lookup: TypeAlias = Callable[[], Node]
-
-
-@dataclass(frozen=True)
-class _Deferred:
-    """A reference inside OmegaConf's visitor; looked up only where its value is used."""
-
-    lookup: Lookup
-
-    def __str__(self) -> str:
-        return _as_text(self.lookup())
-
-
 @dataclass
 class _Resolver:
     tree: Node
@@ -100,7 +71,6 @@ class _Resolver:
     result: Resolved
     done: dict[KeyPath, Node] = field(default_factory=dict)
     active: list[KeyPath] = field(default_factory=list)
-    variables: list[str] = field(default_factory=list)
     sizes: dict[int, int] = field(default_factory=dict)
     kept: list[Node] = field(default_factory=list)
     text: int = 0
@@ -128,137 +98,72 @@ class _Resolver:
     def resolve_text(self, node: Node, path: KeyPath) -> Node:
         if path in self.done:
             return self.done[path]
+        if len(self.active) > _MAX_CHAIN:
+            raise _Unresolved(f"more than {_MAX_CHAIN} references follow one another")
         if path in self.active:
             circle = " → ".join(dotted(key) for key in (*self.active[self.active.index(path) :], path))
             raise _Unresolved(f"references go in a circle: {circle}")
         self.active.append(path)
-        outer, self.variables = self.variables, []
         try:
             value = self.evaluate(str(node.value), node, path)
-            variables = tuple(dict.fromkeys((*value.variables, *self.variables)))
         finally:
             self.active.pop()
-            self.variables = outer
         self.done[path] = replace(
             value,
             origin=replace(node.origin, reference=str(node.value)),
             key_origin=node.key_origin,
             layer=node.layer,
             before=node.before,
-            variables=variables,
         )
         return self.done[path]
 
     def evaluate(self, text: str, node: Node, path: KeyPath) -> Node:
         """What a text with references stands for: a whole value, or the text with the values put in."""
-        pieces = self.pieces(text, path)
-        if len(pieces) == 1:
-            return pieces[0].node or replace(node, value=pieces[0].text)
-        joined = "".join(_as_text(piece.node) if piece.node else piece.text for piece in pieces)
+        try:
+            parsed = parse(text)
+        except InterpolationError as error:
+            raise _Unresolved(str(error)) from None
+        self.grammar += parsed.by_grammar
+        if self.grammar > _MAX_GRAMMAR:
+            raise _Unresolved(f"more than {_MAX_GRAMMAR} texts with nested or quoted references; write them out")
+        return self.join(parsed.parts, node, path)
+
+    def join(self, parts: Parts, node: Node, path: KeyPath) -> Node:
+        """The one value of a single part, or the text of several; its relative path is that of the first part."""
+        values = [
+            part if isinstance(part, Node) else replace(node, value=part)
+            for part in (
+                self.look_up(part, node, path) if isinstance(part, (Key, Variable)) else part for part in parts
+            )
+        ]
+        if len(values) == 1:
+            return values[0]
+        joined = "".join(map(_as_text, values))
         self.text += len(joined)
         if self.text > _MAX_TEXT:
             raise _Unresolved("references grow to more than 1 MiB of text")
-        first = pieces[0].node
-        self.variables += [name for piece in pieces if piece.node for name in piece.node.variables]
-        return replace(node, value=joined, folder=first.folder if first is not None else node.folder)
+        variables = tuple(name for value in values for name in value.variables)
+        return replace(values[0], value=joined, variables=variables)
 
-    def pieces(self, text: str, path: KeyPath) -> list[_Piece]:
-        if len(text) > _MAX_LENGTH:
-            raise _Unresolved(f"text with references is at most {_MAX_LENGTH} characters long, this has {len(text)}")
-        pieces: list[_Piece] = []
-        end = 0
-        for match in _SIMPLE.finditer(text):
-            before = text[end : match.start()]
-            if "${" in before or before.endswith("\\"):
-                return [self.by_grammar(text, path)]
-            if before:
-                pieces.append(_Piece(before))
-            pieces.append(_Piece("", self.by_match(match, path)))
-            end = match.end()
-        if "${" in text[end:]:
-            return [self.by_grammar(text, path)]
-        return [*pieces, _Piece(text[end:])] if text[end:] else pieces
-
-    def by_match(self, match: re.Match[str], path: KeyPath) -> Node:
-        if match["key"] is not None:
-            return self.by_key(match["key"], path)
-        default = None
-        if match["comma"] is not None:
-            default = lambda: self.default_node(None if match["default"] == "null" else match["default"], path)  # noqa: E731
-        return self.by_variable(match["variable"], default)
-
-    def by_grammar(self, text: str, path: KeyPath) -> _Piece:
-        """Through OmegaConf's grammar, with lookups of our own."""
-        from omegaconf import grammar_parser
-        from omegaconf.errors import OmegaConfBaseException
-        from omegaconf.grammar_visitor import GrammarVisitor
-
-        self.grammar += 1
-        if self.grammar > _MAX_GRAMMAR or text.count("${") > _MAX_NESTED:
-            raise _Unresolved("too many nested references; write them out")
-
-        def key_callback(key: str, memo: Any) -> Any:
-            return _Deferred(lambda: self.by_key(key, path))
-
-        def resolver_callback(name: str, args: tuple[Any, ...], args_str: tuple[str, ...]) -> Any:
-            return _Deferred(lambda: self.by_resolver(name, args, args_str, path))
-
-        # the grammar warns about an empty default, which is meant
-        text = re.sub(r"(\$\{\s*env\s*:\s*\w+\s*,)\s*\}", r'\1""}', text)
-        try:
-            visitor = GrammarVisitor(key_callback, resolver_callback, memo=None)
-            value = visitor.visit(grammar_parser.parse(text))
-        except OmegaConfBaseException:
-            raise _Unresolved(
-                f"{show(text)} is not a reference that is understood; write ${{section.key}} or ${{env:NAME,default}}, "
-                "put a default with other characters in quotes, and write \\${ for a plain ${"
-            ) from None
-        if isinstance(value, _Deferred):
-            return _Piece("", value.lookup())
-        return _Piece(str(value))
-
-    def by_resolver(self, name: str, args: tuple[Any, ...], texts: tuple[str, ...], path: KeyPath) -> Node:
-        if name != "env":
-            raise _Unresolved(
-                f"${{{name}:…}} is refused: a workflow is data, and reads only "
-                "${env:NAME}, ${env:NAME,default} and ${section.key}"
-            )
-        if not 1 <= len(args) <= 2 or not isinstance(args[0], str) or not re.fullmatch(_NAME, args[0]):
-            raise _Unresolved("expected ${env:NAME} or ${env:NAME,default}; put a default with commas in quotes")
-        default: Lookup | None = None
-        if len(args) == 2:
-            value, text = args[1], texts[1]
-            if isinstance(value, _Deferred):
-                default = value.lookup
-            elif isinstance(value, (list, dict)):
-                raise _Unresolved(f"a default is one plain value, not {show(text)}; put text in quotes")
-            else:
-                default = lambda: self.default_node(value if value is None or isinstance(value, str) else text, path)  # noqa: E731
-        return self.by_variable(args[0], default)
-
-    def by_variable(self, name: str, default: Lookup | None) -> Node:
-        value = self.env.get(name)
-        if name == _DATA_VARIABLE and not value:
+    def look_up(self, part: Key | Variable, node: Node, path: KeyPath) -> Node:
+        if isinstance(part, Key):
+            return self.by_key(part.path, path)
+        value = self.env.get(part.name)
+        if part.name == _DATA_VARIABLE and not value:
             from pipelines.fixtures import data_root
 
             value = str(found) if (found := data_root()) is not None else None
         if value is not None:
-            self.variables.append(name)
-            return Node(value, DEFAULT, self.cwd)
-        if default is not None:
-            node = default()
-            self.variables.append(name)
-            return node
-        near = nearest(name, (known for known in self.env if known.isidentifier()))
+            return replace(node, value=value, folder=self.cwd, variables=(part.name,))
+        if part.default is not None:
+            default = self.join(part.default, node, path)
+            return replace(default, variables=(*default.variables, part.name))
+        near = nearest(part.name, filter(str.isidentifier, self.env)) if self.suggesting else None
         meant = f" (did you mean {near}?)" if near else ""
         raise _Unresolved(
-            f"the environment variable {name} is not set{meant}; set it, or give a default: ${{env:{name},default}}"
+            f"the environment variable {part.name} is not set{meant}; "
+            f"set it, or give a default: ${{env:{part.name},default}}"
         )
-
-    def default_node(self, value: Scalar, path: KeyPath) -> Node:
-        """The default of a variable; its relative path belongs to the file that wrote it."""
-        written = find(self.tree, path)
-        return Node(value, DEFAULT, written.folder if written else self.cwd)
 
     def by_key(self, key: str, path: KeyPath) -> Node:
         target = _target(key, path)
@@ -272,7 +177,10 @@ class _Resolver:
             if child is None:
                 return self.by_default(target, key)
             here = child
-        found = here if resolved else self.resolve(here, target)  # what was resolved is data, not read a second time
+        self.spend(here)
+        if resolved:
+            return here  # what was resolved is data, and not read a second time
+        found = self.resolve(here, target)
         self.spend(found)
         return found
 
@@ -294,8 +202,7 @@ class _Resolver:
             if found is None:
                 break
             return found
-        known = [dotted(path) for path in _keys(self.tree)]
-        near = nearest(dotted(target), known)
+        near = nearest(dotted(target), map(dotted, _keys(self.tree))) if self.suggesting else None
         meant = (
             f"; did you mean ${{{near}}}?"
             if near
@@ -303,9 +210,14 @@ class _Resolver:
         )
         raise _Unresolved(f"${{{key}}} refers to a key that is not there{meant}")
 
+    @property
+    def suggesting(self) -> bool:
+        """Whether to look for near spellings, which takes time; not for a file with no end of problems."""
+        return len(self.result.problems) < _MAX_SUGGESTIONS
+
     def spend(self, node: Node) -> None:
         """Counts what references copy, so that they cannot grow without end."""
-        self.nodes += self.size(node)
+        self.nodes += self.size(node) if self.nodes <= _MAX_NODES else 0
         if self.nodes > _MAX_NODES:
             raise _Unresolved(f"references grow to more than {_MAX_NODES} values")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from pydantic import BaseModel
@@ -95,6 +96,14 @@ class Shape:
 
     def fields(self) -> dict[str, Shape]:
         """Keys of a section, in the order of the class."""
+        return self._fields
+
+    def variants(self) -> dict[str, Shape]:
+        """Names and shapes of the variants of a discriminated union."""
+        return self._variants
+
+    @cached_property
+    def _fields(self) -> dict[str, Shape]:
         model = self.model
         if model is None:
             return {}
@@ -113,8 +122,8 @@ class Shape:
         found = self.schema.get("discriminator") if self.kind == "tagged-union" else None
         return found if isinstance(found, str) else ""
 
-    def variants(self) -> dict[str, Shape]:
-        """Names and shapes of the variants of a discriminated union."""
+    @cached_property
+    def _variants(self) -> dict[str, Shape]:
         if not self.discriminator:
             return {}
         choices = self.schema["choices"]
