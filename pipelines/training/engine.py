@@ -116,13 +116,12 @@ class Engine:
         return self.refresh_served().state_dict()
 
     def state(self) -> dict[str, Any]:
-        """Everything beside `weights` that the next step depends on."""
+        """Everything beside `weights` that the next step depends on; random numbers derive from its number alone."""
         scaler = self.accelerator.scaler
         return {
             "optimizer": self.optimizer.state_dict()["state"],
             "scaler": scaler.state_dict() if scaler is not None else None,
             "network": self.network.state_dict() if self.settings.ema is not None else None,
-            "random": torch.get_rng_state(),
         }
 
     def restore(self, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -137,7 +136,6 @@ class Engine:
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": kept})
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["random"])
 
     def _move(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(self.device, non_blocking=True)

@@ -352,7 +352,7 @@ class _Training:
         patience = self.settings.patience
         if self.standing.epoch >= self.settings.epochs:
             return "all epochs done"
-        if out_of_time:
+        if out_of_time or self.processes.largest(self._time_is_up()):
             return "time is up"
         return "no improvement" if patience is not None and self.standing.waited >= patience else ""
 
