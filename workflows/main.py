@@ -16,20 +16,20 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    import click
+    import typer
 
     from workflows.cli import app
     from workflows.console import complain
 
     try:
         code = app(arguments, prog_name="pulvinar", standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.exceptions.Abort:
+    except typer.Abort:
         complain("stopped")
         return ExitCode.INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        error.show()  # type: ignore[attr-defined]  # every usage error has it
         return ExitCode.USAGE
     except ConfigurationError as error:
         for problem in error.problems:

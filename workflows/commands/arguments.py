@@ -15,7 +15,7 @@ WorkflowArgument = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Settings that replace those of the file, like train.lr=1e-4."),
+    typer.Argument(metavar="KEY=VALUE", help="Settings that replace those of the file, like train.lr=1e-4."),
 ]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, like runs/hippocampus/001.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
