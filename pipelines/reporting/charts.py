@@ -79,6 +79,8 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, marker: tuple
         parts.append(Markup('<polyline class="curve {}" points="{}"/>').format(colour, path))
     summary = "; ".join(f"{line.name} ends at {_short(line.points[-1][1])}" for line in drawn if line.points)
     svg = _svg(width, height, f"{title}. {summary}", parts)
+    if len(drawn) == 1:
+        return svg
     keys = Markup("").join(
         Markup('<li><span class="key c{}{}"></span>{}</li>').format(
             index % _COLOURS, " faint" if line.faint else "", line.name
@@ -91,19 +93,23 @@ def line_chart(title: str, lines: Sequence[Line], *, x_label: str, marker: tuple
 def strip_plot(
     title: str, strips: Sequence[Strip], *, x_label: str, bounds: tuple[float | None, float | None] = (None, None)
 ) -> Markup:
-    """One row for each class, one dot for each case; values without a finite number stand at the edge."""
+    """One row for each class, one dot for each case.
+
+    The axis spans the bulk of the cases; the few far from it (a structure missed altogether) stand at its edge as
+    triangles with their number, so that they neither hide nor squeeze the rest.
+    """
     values = [dot.value for strip in strips for dot in strip.dots if math.isfinite(dot.value)]
     if not values:
         return Markup("")
     width, row, top, bottom = 860, 74, 8, 40
-    left, right = _label_width([strip.name for strip in strips]), 26
+    left, right = _label_width(strips), 26
     height = top + row * len(strips) + bottom
-    ticks = _ticks(min(values), max(values), bounds=bounds)
+    ticks = _ticks(*_bulk(values, strips), bounds=bounds)
     x_of = _scale(ticks[0], ticks[-1], left, width - right)
     parts = [_grid_x(ticks, x_of, top, height - bottom), _axis_x(ticks, x_of, height - bottom, x_label, width)]
     for index, strip in enumerate(strips):
         middle = top + row * index + row / 2
-        parts.append(_strip(strip, index, middle, x_of, left, width - right))
+        parts.append(_strip(strip, index, middle, x_of))
     summary = "; ".join(
         f"{strip.name}: {len(strip.dots)} cases, mean {_short(strip.mean)}, interval {_short(strip.low)} to "
         f"{_short(strip.high)}"
@@ -125,7 +131,8 @@ def interval_bar(mean: float, low: float, high: float, bounds: tuple[float, floa
     return _svg(200, 18, f"mean {_short(mean)}, interval {_short(low)} to {_short(high)}", parts)
 
 
-def _strip(strip: Strip, index: int, middle: float, x_of: _Scale, left: float, right: float) -> Markup:
+def _strip(strip: Strip, index: int, middle: float, x_of: _Scale) -> Markup:
+    left, right = x_of.start, x_of.end
     parts = [
         Markup('<text class="row" x="{:.1f}" y="{:.1f}" text-anchor="end">{}</text>').format(
             left - 14, middle - 2, strip.name
@@ -134,8 +141,10 @@ def _strip(strip: Strip, index: int, middle: float, x_of: _Scale, left: float, r
             left - 14, middle + 13, strip.note or f"{len(strip.dots)} cases"
         ),
     ]
-    finite = [dot for dot in strip.dots if not math.isnan(dot.value)]
-    for dot, (x, offset) in zip(finite, _swarm([x_of(dot.value) for dot in finite], left, right), strict=True):
+    inside = [dot for dot in strip.dots if x_of.low <= dot.value <= x_of.high]
+    parts.append(_beyond([dot for dot in strip.dots if dot.value < x_of.low], left, -1, middle, index))
+    parts.append(_beyond([dot for dot in strip.dots if dot.value > x_of.high], right, 1, middle, index))
+    for dot, (x, offset) in zip(inside, _swarm([x_of(dot.value) for dot in inside]), strict=True):
         kind = "dot marked" if dot.marked else "dot"
         circle = Markup('<circle class="{} c{}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>').format(
             kind, index % _COLOURS, x, middle + offset, 4.2 if dot.marked else 3.2, dot.title
@@ -153,12 +162,29 @@ def _strip(strip: Strip, index: int, middle: float, x_of: _Scale, left: float, r
     return Markup("").join(parts)
 
 
-def _swarm(xs: Sequence[float], left: float, right: float) -> list[tuple[float, float]]:
+def _beyond(dots: Sequence[Dot], x: float, side: int, middle: float, index: int) -> Markup:
+    """Cases beyond one end of the axis: one triangle for all, its number, and a list of them for a pointer."""
+    if not dots:
+        return Markup("")
+    points = f"{x + side * 9:.1f},{middle:.1f} {x - side * 2:.1f},{middle - 6:.1f} {x - side * 2:.1f},{middle + 6:.1f}"
+    names = "; ".join(dot.title for dot in dots[:20])
+    triangle = Markup('<polygon class="dot marked c{}" points="{}"><title>{}</title></polygon>').format(
+        index % _COLOURS, points, names
+    )
+    link = next((dot.link for dot in dots if dot.link), "")
+    values = sorted(dot.value for dot in dots)
+    span = _short(values[0]) if values[0] == values[-1] else f"{_short(values[0])} to {_short(values[-1])}"
+    label = Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="{}">{} at {}</text>').format(
+        x + side * 4, middle - 11, "start" if side < 0 else "end", len(dots), span
+    )
+    return (Markup('<a href="{}">{}</a>').format(link, triangle) if link else triangle) + label
+
+
+def _swarm(xs: Sequence[float]) -> list[tuple[float, float]]:
     """Dots side by side where they would cover each other: offsets from the middle of the row, within 18 units."""
     placed: dict[int, int] = {}
     result = []
     for x in xs:
-        x = min(max(x, left), right)
         column = round(x / 5)
         rank = placed.get(column, 0)
         placed[column] = rank + 1
@@ -169,13 +195,13 @@ def _swarm(xs: Sequence[float], left: float, right: float) -> list[tuple[float, 
 
 class _Scale:
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
-        self._low, self._start, self._end = low, start, end
+        self.low, self.high, self.start, self.end = low, high, start, end
         self._span = (high - low) or 1.0
 
     def __call__(self, value: float) -> float:
-        share = (value - self._low) / self._span
+        share = (value - self.low) / self._span
         share = min(max(share, 0.0), 1.0)
-        return self._start + share * (self._end - self._start)
+        return self.start + share * (self.end - self.start)
 
 
 _scale = _Scale
@@ -222,7 +248,7 @@ def _grid_x(ticks: Sequence[float], x_of: _Scale, top: float, bottom: float) -> 
 
 
 def _axis_x(ticks: Sequence[float], x_of: _Scale, y: float, label: str, width: float) -> Markup:
-    ends = (x_of._start, x_of._end)
+    ends = (x_of.start, x_of.end)
     parts = [Markup('<line class="axis" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>').format(*ends, y, y)]
     parts.extend(
         Markup('<text class="tick" x="{:.1f}" y="{:.1f}" text-anchor="middle">{}</text>').format(
@@ -243,8 +269,23 @@ def _svg(width: float, height: float, text: str, parts: Sequence[Markup]) -> Mar
     )
 
 
-def _label_width(names: Sequence[str]) -> float:
-    return min(240.0, max(96.0, 22 + 7.4 * max(map(len, names))))
+def _bulk(values: Sequence[float], strips: Sequence[Strip]) -> tuple[float, float]:
+    """The range of the axis: all values, or the middle of them and the intervals when a few lie far away."""
+    ordered = sorted(values)
+    cut = max(1, len(ordered) // 20)
+    ends = [end for strip in strips for end in (strip.low, strip.high, strip.mean) if math.isfinite(end)]
+    bulk = [*ordered[cut:-cut], *ends] or ordered
+    low, high = min(bulk), max(bulk)
+    reach = 1.5 * (high - low)
+    return (
+        low if ordered[0] < low - reach else min(ordered[0], low),
+        high if ordered[-1] > high + reach else max(ordered[-1], high),
+    )
+
+
+def _label_width(strips: Sequence[Strip]) -> float:
+    longest = max(max(7.6 * len(strip.name), 6.0 * len(strip.note)) for strip in strips)
+    return min(260.0, max(96.0, 22 + longest))
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

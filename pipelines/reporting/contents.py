@@ -13,7 +13,10 @@ from typing import Any
 from pipelines.runs import RunFolder
 from pipelines.tracking.privacy import Scrubber
 
-__all__ = ["CaseValue", "Picture", "RunContents", "Summary", "read_run"]
+__all__ = ["OVER_CLASSES", "CaseValue", "Picture", "RunContents", "Summary", "read_run"]
+
+OVER_CLASSES = "mean"
+"""The class under which a summary gives the mean over classes."""
 
 PARTS = ("test", "validation", "train")
 Row = dict[str, str]
@@ -74,6 +77,7 @@ class RunContents:
     part: str = ""
     values: list[CaseValue] = field(default_factory=list)
     summaries: list[Summary] = field(default_factory=list)
+    metrics: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -114,6 +118,7 @@ def read_run(run: RunFolder) -> RunContents:
         contents.summaries = [_summary(row) for row in rows]
     else:
         reader.missing.append("the evaluation: no case has been judged yet")
+    contents.metrics = reader.json(run.evaluation / "metrics.json", "")
     contents.pictures = _pictures(run, reader)
     contents.missing = reader.missing
     return contents

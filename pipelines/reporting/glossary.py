@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 __all__ = ["Metric", "describe_metric"]
 
@@ -80,8 +82,22 @@ _METRICS = (
 _BY_NAME = {metric.name: metric for metric in _METRICS}
 
 
-def describe_metric(name: str) -> Metric:
-    """How a metric is shown; one that is not known here is shown by its name, with neither direction as better."""
+def describe_metric(name: str, described: Mapping[str, Any] | None = None) -> Metric:
+    """How a metric is shown.
+
+    Args:
+        name: As tables have it.
+        described: What the run itself says of it (`better`, `unit`, `summary`); goes before what is known here.
+    """
+    known = _known(name)
+    if not described:
+        return known
+    better = str(described.get("better", known.better)).replace("neither", "")
+    meaning = str(described.get("summary") or known.meaning)
+    return replace(known, unit=str(described.get("unit", known.unit)), better=better, meaning=meaning)
+
+
+def _known(name: str) -> Metric:
     if name in _BY_NAME:
         return _BY_NAME[name]
     base, _, rest = name.partition("_")

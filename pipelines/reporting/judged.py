@@ -42,7 +42,10 @@ class Judged:
     def __init__(self, contents: RunContents) -> None:
         self._contents = contents
         self._values = {(value.case_id, value.class_name, value.metric): value for value in contents.values}
-        self.metrics = [describe_metric(name) for name in _in_order(value.metric for value in contents.values)]
+        self.metrics = [
+            describe_metric(name, _mapping(contents.metrics.get(name)))
+            for name in _in_order(value.metric for value in contents.values)
+        ]
         self.classes = list(_in_order(value.class_name for value in contents.values))
         self.case_ids = list(_in_order(value.case_id for value in contents.values))
         self.first = self._first_metric()
@@ -57,14 +60,17 @@ class Judged:
             if value.failed
         }
 
-    def undefined(self) -> list[tuple[str, str, str, int]]:
-        """`(class, metric, note, cases)` where a value is not defined."""
+    def undefined(self) -> list[tuple[str, list[str], str, int]]:
+        """`(class, metrics, note, cases)` where values are not defined; metrics with the same counts stand together."""
         counted: dict[tuple[str, str, str], int] = {}
         for value in self._contents.values:
             if math.isnan(value.value):
                 key = (value.class_name, describe_metric(value.metric).label, value.note or "not defined")
                 counted[key] = counted.get(key, 0) + 1
-        return [(*key, count) for key, count in counted.items()]
+        together: dict[tuple[str, str, int], list[str]] = {}
+        for (class_name, label, note), count in counted.items():
+            together.setdefault((class_name, note, count), []).append(label)
+        return [(class_name, labels, note, count) for (class_name, note, count), labels in together.items()]
 
     def noted(self) -> dict[str, int]:
         """Other notes (`missed`, `invented`) → number of structures."""
@@ -170,6 +176,10 @@ class Judged:
             high=summary.high if summary else math.nan,
             note=f"{len(drawn)} cases" + (f", {undefined} undefined" if undefined else ""),
         )
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def known_score(case: CaseScore) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.reporting.charts import Line, interval_bar, line_chart, strip_plot
-from pipelines.reporting.contents import Picture, RunContents, read_run
+from pipelines.reporting.contents import OVER_CLASSES, Picture, RunContents, read_run
 from pipelines.reporting.glossary import describe_metric
 from pipelines.reporting.judged import Judged, anchor
 from pipelines.reporting.pictures import embed_pictures
@@ -19,6 +20,7 @@ __all__ = ["build_report"]
 
 _PARTS = ("train", "validation", "test")
 _MOST_PICTURES = 40
+_MOST_CARDS = 5
 _MOST_ROWS = 2000
 
 
@@ -86,6 +88,8 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     if judged.first is None:
         return []
     rows = [row for name in judged.summary_classes() if (row := judged.summary(name, judged.first.name)) is not None]
+    over_classes = [row for row in rows if row.class_name == OVER_CLASSES]
+    rows = over_classes + [row for row in rows if row not in over_classes and len(rows) <= _MOST_CARDS]
     ends = [value for row in rows for value in (row.low, row.high, row.mean) if math.isfinite(value)]
     if not ends:
         return []
@@ -93,7 +97,7 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     bounds = (min(ends) - margin, max(ends) + margin)
     return [
         {
-            "class_name": row.class_name,
+            "class_name": "Mean of the classes" if row.class_name == OVER_CLASSES else row.class_name,
             "summary": row,
             "bar": interval_bar(row.mean, row.low, row.high, bounds),
         }
@@ -104,7 +108,7 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
 def _results(judged: Judged) -> list[dict[str, Any]]:
     return [
         {
-            "class_name": class_name,
+            "class_name": "Mean of the classes" if class_name == OVER_CLASSES else class_name,
             "cells": [judged.summary(class_name, metric.name) for metric in judged.metrics],
         }
         for class_name in judged.summary_classes()
@@ -246,12 +250,13 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _commands(contents: RunContents, run: RunFolder) -> list[str]:
     """What to type to run it again."""
-    folder = run.root.resolve()
+    folder = run.root.absolute()
+    shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else Path(*folder.parts[-2:])
     commands = []
     commit = str(contents.environment.get("commit", ""))
     if commit:
         commands.append(f"git checkout {commit.removesuffix('-dirty')}")
-    commands.append(f"pulvinar run {folder.parent.name}/{folder.name}/config.yaml")
+    commands.append(f"pulvinar run {shlex.quote((shown / 'config.yaml').as_posix())}")
     return commands
 
 

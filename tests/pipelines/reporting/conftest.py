@@ -142,10 +142,14 @@ def write_evaluation(run: RunFolder, case_ids: list[str], failed: int, random: n
         for metric in METRICS:
             values = np.array([row[4] for row in rows if row[2] == name and row[3] == metric], dtype=float)
             known = values[~np.isnan(values)]
-            error = 1.96 * known.std() / math.sqrt(max(known.size, 1)) if known.size else math.nan
+            drawn = random.choice(known, (200, known.size)).mean(axis=1) if known.size else np.full(1, math.nan)
+            low, high = np.quantile(drawn, [0.025, 0.975])
             mean = known.mean() if known.size else math.nan
             counts = [known.size, known.size, int(np.isnan(values).sum()), failed]
-            summary.append([name, metric, mean, mean - error, mean + error, *counts])
+            summary.append([name, metric, mean, low, high, *counts])
+    for metric in METRICS:
+        own = np.array([row[2:5] for row in summary if row[1] == metric], dtype=float).mean(axis=0)
+        summary.append(["mean", metric, *own, len(case_ids), len(case_ids), 1, failed])
     columns = ["class", "metric", "mean", "low", "high", "cases", "groups", "undefined", "failed"]
     write_table(run.evaluation / "test.summary.csv", columns, summary)
 
@@ -155,13 +159,13 @@ def write_pictures(run: RunFolder, case_ids: list[str], random: np.random.Genera
     run.figures.mkdir()
     entries = []
     for case_id in [*case_ids[1:5], case_ids[-1]]:
-        image = Image.new("RGB", (960, 320))
+        image = Image.new("RGB", (720, 240))
         for plane in range(3):
             noise = random.normal(0, 1, (20, 20))
-            grey = np.kron(noise, np.ones((16, 16))) * 14 + random.normal(0, 9, (320, 320)) + 90
-            image.paste(Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB"), (plane * 320, 0))
+            grey = np.kron(noise, np.ones((12, 12))) * 14 + 90
+            image.paste(Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB"), (plane * 240, 0))
             draw = ImageDraw.Draw(image, "RGBA")
-            x, y = plane * 320 + 90 + int(random.integers(0, 30)), 110
+            x, y = plane * 240 + 60 + int(random.integers(0, 30)), 80
             draw.ellipse([x, y, x + 120, y + 74], fill=(60, 170, 200, 110))
             draw.ellipse([x + 6, y + 4, x + 128, y + 80], outline=(255, 200, 60, 255), width=2)
         name = f"{case_id}_planes"
