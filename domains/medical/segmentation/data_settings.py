@@ -25,7 +25,7 @@ class PhantomData(Section):
     """Typical extent in voxels; each volume's differs by up to an eighth."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of the volumes."""
-    folder: str = "phantom"
+    folder: str = "phantom-volumes"
     """Folder that the volumes are written to, below `output`; volumes that are there already are kept."""
 
 

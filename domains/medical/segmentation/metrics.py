@@ -107,7 +107,7 @@ def segmentation_metrics(
     _check(prediction, reference, spacing, region, classes)
     diagonal = math.hypot(*(count * float(step) for count, step in zip(reference.shape, spacing, strict=True)))
     cell = math.prod(spacing)
-    kept = [axis for axis, length in enumerate(reference.shape) if length > 1] or [0]
+    kept = [axis for axis, length in enumerate(reference.shape) if length != 1] or [0]
     steps = tuple(float(spacing[axis]) for axis in kept)
     flat = tuple(axis for axis in range(reference.ndim) if axis not in kept)
     numbers = sorted({value for meaning in classes.values() for value in _values(meaning)})
@@ -199,12 +199,10 @@ def _surface(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Voxels with a face neighbour outside the mask, or on the side of the array."""
     inner = mask.copy()
     for axis in range(mask.ndim):
-        before = (slice(None),) * axis
-        lower, upper = (*before, slice(None, -1)), (*before, slice(1, None))
-        inner[upper] &= mask[lower]
-        inner[lower] &= mask[upper]
-        inner[(*before, 0)] = False
-        inner[(*before, -1)] = False
+        along, among = np.moveaxis(inner, axis, 0), np.moveaxis(mask, axis, 0)
+        along[1:] &= among[:-1]
+        along[:-1] &= among[1:]
+        along[[0, -1]] = False
     return mask & ~inner
 
 
@@ -212,7 +210,7 @@ def _numbered(labels: Labels, numbers: Sequence[int], inside: NDArray[np.bool_] 
     """Labels as the places of their values in `numbers`, from 1; everything else is 0."""
     table = np.zeros(numbers[-1] + 2 if numbers else 1, dtype=np.uint16)
     table[numbers] = np.arange(1, len(numbers) + 1)
-    whole = np.asarray(labels)
+    whole: NDArray[Any] = np.asarray(labels)
     if whole.dtype == np.bool_:
         whole = whole.view(np.uint8)
     if whole.size and (int(whole.max()) >= len(table) or int(whole.min()) < 0):

@@ -70,7 +70,7 @@ def write_phantom(folder: Path, *, cases: int, size: tuple[int, ...], seed: int)
             for path, array in zip(paths.values(), draw_phantom(size, seed=seed, index=index), strict=True):
                 write_atomically(path, _nifti(array))
         table.append(Case(case_id, case_id, paths))
-    return CaseTable(tuple(table), root, "synthetic phantom")
+    return CaseTable(tuple(table), folder, "synthetic phantom", about={"classes": PHANTOM_CLASSES})
 
 
 def _nifti(array: NDArray[np.generic]) -> bytes:

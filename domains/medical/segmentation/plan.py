@@ -131,6 +131,7 @@ def make_plan(config: SegmentationWorkflow, classes: Classes, facts: Sequence[Ca
 def _check_rank(config: SegmentationWorkflow, rank: int) -> None:
     for key, value in (
         ("patches.size", config.patches.size),
+        ("infer.window", config.infer.window),
         ("preprocess.spacing", config.preprocess.spacing),
         *((f"model.strides[{index}]", stride) for index, stride in enumerate(config.model.strides)),
     ):

@@ -60,6 +60,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
         overlap: Share of a window that its neighbour covers too.
         batch_size: Windows through the network at once.
         mirror_axes: Axes for mirrored copies.
+        window: Voxels of the sliding window; default is the plan's patch.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
         overlap: float = 0.5,
         batch_size: int = 2,
         mirror_axes: Sequence[int] = (),
+        window: Sequence[int] | None = None,
     ) -> None:
         self._network = network.to(device).eval()
         self._plan = plan
@@ -80,6 +82,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
         self._overlap = overlap
         self._batch_size = batch_size
         self._mirror_axes = tuple(mirror_axes)
+        self._window = tuple(window) if window is not None else plan.patch
 
     def discover(self, inputs: Sequence[Path]) -> list[Item]:
         """The scans in files, folders and globs."""
@@ -119,7 +122,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
             labels = segment_volume(
                 self._network,
                 loaded.prepared.image,
-                patch=self._plan.patch,
+                patch=self._window,
                 classes=self._plan.classes.count,
                 output_shape=layout.cropped,
                 overlap=self._overlap,

@@ -16,7 +16,7 @@ from domains.medical.segmentation.classes import Classes
 from pipelines.cases import Case
 from pipelines.errors import CaseError
 
-__all__ = ["read_files", "read_image", "read_mask", "read_reference"]
+__all__ = ["index_labels", "read_files", "read_image", "read_label", "read_mask", "read_reference"]
 
 _SAME_PLACE = 0.1
 """Largest distance between corners of image and label, as a share of a voxel."""
@@ -49,22 +49,32 @@ def read_reference(case: Case, scan: Scan, classes: Classes) -> NDArray[Any]:
     Raises:
         CaseError: There is no label, it lies on another grid than the image, or a value means no class.
     """
+    label = read_label(case)
+    _same_grid(case.case_id, scan, label, "label")
+    return index_labels(case.case_id, label, classes)
+
+
+def read_label(case: Case) -> Scan:
+    """The label file of a case as it is, `(1, *S)`. Raises `CaseError`."""
     if "label" not in case.paths:
         raise CaseError(
             case.case_id, "image without a label", hint="Add the label file, or take the case out of the data set."
         )
-    label = _read(case.case_id, case.paths["label"], "label", 1)
-    _same_grid(case.case_id, scan, label, "label")
+    return _read(case.case_id, case.paths["label"], "label", 1)
+
+
+def index_labels(case_id: str, label: Scan, classes: Classes) -> NDArray[Any]:
+    """Class indices `(*S)` of a label file. Raises `CaseError` when a value means no class."""
     values = label.array[0]
     known = {value for group in classes.values.values() for value in group}
     if label.source.kind == "picture" and 255 in known and 1 not in known:
         # A mask of 0 and 255 is read as 0 and 1, and may be meant either way.
         values = np.where(values == 1, 255, values)
-    return classes.index(case.case_id, values)
+    return classes.index(case_id, values)
 
 
 def read_mask(case: Case, scan: Scan) -> NDArray[np.bool_] | None:
-    """Where a case is judged, `(*S)`; none where it has no `mask`."""
+    """Where a case is judged, `(*S)`; none where it has no `mask`. Raises `CaseError`."""
     if "mask" not in case.paths:
         return None
     mask = _read(case.case_id, case.paths["mask"], "mask", 1)

@@ -18,6 +18,7 @@ __all__ = [
     "CtIntensity",
     "Geometry",
     "InferenceSettings",
+    "JudgeSettings",
     "LossSettings",
     "LowResolution",
     "Mirror",
@@ -267,14 +268,24 @@ class LossSettings(Section):
 class InferenceSettings(Section):
     """How a scan is segmented."""
 
+    window: Size | None = None
+    """Voxels of the sliding window along each axis; null is the training patch."""
     overlap: float = Field(0.5, ge=0, lt=1)
     """Share of a window that its neighbour covers too."""
-    batch_size: int = Field(4, ge=1)
+    batch_size: int = Field(2, ge=1)
     """Windows that go through the network at once."""
     mirror: bool | tuple[Annotated[int, Field(ge=0, le=2)], ...] = True
     """Axes reflected for test-time augmentation; true is those of `augment.mirror`, false none."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Precision of the network; auto is bf16 where the hardware is fast at it."""
+
+
+class JudgeSettings(Section):
+    """How predictions are judged."""
+
+    tolerance: Positive | dict[str, Positive] = 1.0
+    """Distance in mm (pixels where a picture tells no size) within which surfaces agree, for the surface Dice `nsd`;
+    one for all classes, or one for each by name."""
 
 
 class SegmentationWorkflow(WorkflowConfig):
@@ -296,6 +307,8 @@ class SegmentationWorkflow(WorkflowConfig):
     """What is minimised."""
     infer: InferenceSettings = InferenceSettings()
     """How a scan is segmented."""
+    judge: JudgeSettings = JudgeSettings()
+    """How predictions are judged."""
 
     @field_validator("classes")
     @classmethod

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from domains.medical.segmentation.attention_settings import check_attention
 from domains.medical.segmentation.classes import Classes
+from domains.medical.segmentation.metrics import METRICS
 from domains.medical.segmentation.settings import InferenceSettings, LossSettings, ModelSettings, SegmentationWorkflow
 from pipelines.cases import Case, CaseTable
 from pipelines.errors import ConfigurationError, DataError
+from pipelines.evaluation.metric import Metric
 from pipelines.task import Figure, Item, MetricRow, Task
 from pipelines.workflow import WorkflowConfig
 
@@ -38,6 +40,7 @@ class SegmentationTask(Task):
 
     name: ClassVar[str] = "medical/segmentation"
     Config: ClassVar[type[WorkflowConfig]] = SegmentationWorkflow
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
     selection_metric: ClassVar[str] = "dice"
     config: SegmentationWorkflow
 
@@ -158,6 +161,7 @@ class SegmentationTask(Task):
             overlap=self._infer.overlap,
             batch_size=self._infer.batch_size,
             mirror_axes=self._mirror if mirror is True else mirror or (),
+            window=self._infer.window,
         )
 
     def item(self, case: Case) -> Item:
@@ -169,7 +173,7 @@ class SegmentationTask(Task):
         """Dice, distances and volumes of each class, on the grid of the scan."""
         from domains.medical.segmentation.judging import judge_case
 
-        return judge_case(case, result, self._known_classes())
+        return judge_case(case, result, self._known_classes(), tolerance=self.config.judge.tolerance)
 
     def draw(self, case: Case, result: Segmentation) -> list[Figure]:
         """The prediction over the scan, with the outlines of the reference."""
