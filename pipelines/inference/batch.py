@@ -39,9 +39,9 @@ Report = Callable[[Event], None]
 
 
 def predict_batch(
-    model: Path,
-    inputs: Sequence[Path],
-    out: Path,
+    model: Path | str,
+    inputs: Sequence[Path | str],
+    out: Path | str,
     settings: BatchSettings | None = None,
     *,
     report: Report = lambda event: None,
@@ -63,8 +63,8 @@ def predict_batch(
         Interrupted: SIGINT or SIGTERM; the next call goes on.
     """
     settings = settings or BatchSettings()
-    source = ModelSource.of(model, device=settings.device, changes=settings.changes)
-    return run_batch(source, inputs, out, settings, report=report)
+    source = ModelSource.of(Path(model), device=settings.device, changes=settings.changes)
+    return run_batch(source, [Path(path) for path in inputs], Path(out), settings, report=report)
 
 
 def run_batch(
@@ -160,7 +160,7 @@ class _Batch:
     def _summarise(self, device: str) -> BatchSummary:
         return BatchSummary(
             counts={outcome: self._counts[outcome] for outcome in OUTCOMES},
-            failed=tuple(self._failed),
+            failures=tuple(self._failed),
             not_attempted=self._total - sum(self._counts.values()),
             stopped=self._stopped,
             out=self._folder.root,
@@ -182,6 +182,7 @@ class _Batch:
             [item for item in items if not self._is_result(item, decider)],
             places,
             decider.owner_of,
+            decider.names_of,
             self._folder.is_foreign,
             decider.digest_or_nothing,
         )
@@ -206,7 +207,7 @@ class _Batch:
         while not self._must_stop() and (decision := feeder.take()) is not None:
             if decision.verdict == "run":
                 item = decision.found.item
-                return Job(feeder.number, item, decision.found.source, decision.digests.input, Path())
+                return Job(feeder.number, item, decision.digests.input, Path())
             self._end(self._record_of(decision))
         return None
 

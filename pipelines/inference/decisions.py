@@ -48,6 +48,9 @@ class Decider:
         self._folder = folder
         self._records = {fold_name(name): record for name, record in records.items()}
         self._digests = digests
+        self._names: dict[str, list[str]] = {}
+        for name, record in sorted(records.items()):
+            self._names.setdefault(record.source_key, []).append(name)
 
     def is_known(self, item_id: str) -> bool:
         """Whether the ledger has that name."""
@@ -60,6 +63,10 @@ class Decider:
             return Owner(record.source_key, record.digests.input)
         said = self._folder.provenance(item_id)
         return Owner("", str(said.get("input_digest", ""))) if said else None
+
+    def names_of(self, source_key: str) -> list[str]:
+        """Names that the ledger has for a place."""
+        return self._names.get(source_key, [])
 
     def digest_or_nothing(self, item: Item) -> str:
         """Content of an item; empty when it cannot be read."""

@@ -69,7 +69,7 @@ class BatchSummary:
 
     Attributes:
         counts: Outcome → number of items.
-        failed: Items without a result.
+        failures: Items without a result.
         not_attempted: Items that were left because the batch stopped early.
         stopped: Why it stopped early; empty otherwise.
         out: The output folder.
@@ -78,7 +78,7 @@ class BatchSummary:
     """
 
     counts: Mapping[str, int]
-    failed: tuple[FailedItem, ...]
+    failures: tuple[FailedItem, ...]
     not_attempted: int
     stopped: str
     out: Path
@@ -95,15 +95,15 @@ class BatchSummary:
     @property
     def exit_code(self) -> ExitCode:
         """0 when every item has a result, 3 when some have none."""
-        return ExitCode.SOME_FAILED if self.failed or self.not_attempted else ExitCode.OK
+        return ExitCode.SOME_FAILED if self.failures or self.not_attempted else ExitCode.OK
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for `--json`."""
         return {
             "counts": dict(self.counts),
-            "failed": [
+            "failures": [
                 {"item_id": item.item_id, "outcome": item.outcome, "reason": item.reason, "source": item.source}
-                for item in self.failed
+                for item in self.failures
             ],
             "not_attempted": self.not_attempted,
             "stopped": self.stopped,

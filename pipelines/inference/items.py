@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def name_items(
     items: Sequence[Item],
     inputs: Sequence[Path],
     owner_of: Callable[[str], Owner | None],
+    names_of: Callable[[str], Sequence[str]],
     foreign: Callable[[str], bool],
     digest: Callable[[Item], str],
 ) -> list[FoundItem]:
@@ -72,6 +74,7 @@ def name_items(
         items: What was discovered.
         inputs: What the user named; places are told relative to them.
         owner_of: Who has a name already, from the ledger or from the result itself.
+        names_of: Names that a place has, by its `source_key`.
         foreign: Whether a name stands for something in the output folder that is not a result.
         digest: Content of an item; empty when it cannot be read.
     """
@@ -81,8 +84,9 @@ def name_items(
         found.append(FoundItem(replace(item, item_id=safe_name(item.item_id)), source, _source_key(item)))
     taken: set[str] = set()
     named: dict[int, FoundItem] = {}
-    for candidate in sorted(found, key=lambda one: not _owns(owner_of(one.item.item_id), one)):
-        for name in _candidates(candidate):
+    remembered = {id(one): _remembered(one.item.item_id, names_of(one.source_key)) for one in found}
+    for candidate in sorted(found, key=lambda one: not remembered[id(one)]):
+        for name in itertools.chain(remembered[id(candidate)], _suggested(candidate)):
             owner = owner_of(name)
             free = fold_name(name) not in taken and not foreign(name)
             if free and (
@@ -96,19 +100,18 @@ def name_items(
     return [named[id(candidate)] for candidate in found]
 
 
-def _owns(owner: Owner | None, candidate: FoundItem) -> bool:
-    return owner is not None and owner.source_key == candidate.source_key
+def _remembered(base: str, names: Sequence[str]) -> list[str]:
+    """The names that a place was given for this base: the base itself, or the base with a suffix."""
+    return [name for name in names if name == base] or [name for name in names if name.startswith(f"{base}-")]
 
 
-def _candidates(found: FoundItem) -> Iterable[str]:
+def _suggested(found: FoundItem) -> Iterator[str]:
     base = found.item.item_id
     yield base
     yield f"{base}-{_short(found.source)}"
     yield f"{base}-{found.source_key[:8]}"
-    number = 2
-    while True:
+    for number in itertools.count(2):
         yield f"{base}-{found.source_key[:8]}-{number}"
-        number += 1
 
 
 def _source_key(item: Item) -> str:

@@ -37,14 +37,12 @@ class Job:
     Attributes:
         number: Unique in one call.
         item: The item.
-        source: Where it was found, relative to the input that led to it.
         input_digest: Content of its files.
         staging: Folder to write into, not yet there.
     """
 
     number: int
     item: Item
-    source: str
     input_digest: str
     staging: Path
 

@@ -282,7 +282,9 @@ class Scheduler:
         else:
             for flight in active:
                 self._alone.append(flight.job)
-                self._updates.append(Retried(flight.job, "failed", f"{death.reason}; it was not alone, now it will be"))
+                self._updates.append(
+                    Retried(flight.job, "failed", f"{death.reason}, with other items inside; now alone")
+                )
         self._waiting.extendleft(reversed([flight.job for flight in lane.flights.values() if not flight.stage]))
 
     def _replace(self, lane: _Lane) -> None:

@@ -148,7 +148,6 @@ class Worker:
         record = {
             "format": 1,
             "item_id": job.item.item_id,
-            "source": job.source,
             "input_digest": job.input_digest,
             "model_digest": self._source.model_digest,
             "settings_digest": self._source.settings_digest,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipelines.errors import ConfigurationError
-from pipelines.inference.messages import Message, Request
-from pipelines.inference.settings import BatchSettings
-from pipelines.inference.source import PredictorSource
+
+if TYPE_CHECKING:
+    from pipelines.inference.messages import Message, Request
+    from pipelines.inference.settings import BatchSettings
+    from pipelines.inference.source import PredictorSource
 
 __all__ = ["Death", "Executor", "WorkerHandle", "open_executor"]
 
