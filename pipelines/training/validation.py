@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -87,7 +87,7 @@ def validate(
                 mine.stopped = True
                 break
             progress(number + 1, len(share))
-    return _gather(task, cases, rows, mine, problem, processes)
+    return _gather(task, rows, mine, problem, processes)
 
 
 def summarise_rows(rows: Sequence[MetricRow]) -> dict[str, float]:
@@ -110,7 +110,6 @@ def _read(task: Task, predictor: Any, case: Case) -> Any:
 
 def _gather(
     task: Task,
-    cases: Sequence[Case],
     rows: list[MetricRow],
     mine: Validation,
     problem: PulvinarError | None,
@@ -124,14 +123,12 @@ def _gather(
         everything += their_rows
         gathered.skipped += theirs.skipped
         gathered.stopped |= theirs.stopped
-    # In the order of the cases: sums of floats then have the same bits for any number of processes.
-    place = {case.case_id: number for number, case in enumerate(cases)}
-    everything.sort(key=lambda row: place[row.case_id])
     gathered.values = summarise_rows(everything)
     gathered.score = gathered.values.get(f"validation/{task.selection_metric}", float("nan"))
     return gathered
 
 
 def _mean(numbers: Sequence[float]) -> float:
-    defined = [number for number in numbers if not np.isnan(number)]
-    return float(np.mean(defined)) if defined else float("nan")
+    # Exact sums: the same bits in whatever order processes hand in their rows.
+    defined = [number for number in numbers if not math.isnan(number)]
+    return math.fsum(defined) / len(defined) if defined else float("nan")

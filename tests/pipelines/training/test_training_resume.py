@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -148,6 +149,35 @@ def test_a_second_signal_stops_at_once_and_the_last_checkpoint_serves(toy: Modul
     assert_same_bits(remains(tmp_path / "stopped"), remains(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_spares_the_loader_processes(
+    toy: ModuleType, toy_script: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """Ctrl-C on a terminal and most schedulers signal every process of the group."""
+    settings = PLAIN | {"workers": 2}
+    process = subprocess.Popen(
+        [sys.executable, str(toy_script), str(tmp_path / "stopped"), json.dumps(settings), "--slow", "0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "stopped" / "history.csv").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 75, told
+    assert f"stopped by {number.name}" in told
+    task = toy.ToyTask(dropout=0.0)
+    toy.run_toy(tmp_path / "stopped", settings, resume=True, task=task)
+    assert 0 < task.steps < 16
+    toy.run_toy(tmp_path / "whole", settings, task=toy.ToyTask(dropout=0.0))
+    assert_same_bits(remains(tmp_path / "stopped"), remains(tmp_path / "whole"))
+
+
 def test_killed_at_any_moment(toy: ModuleType, toy_script: Path, tmp_path: Path) -> None:
     """SIGKILL in the first epoch, in a later one, and around each rename of a checkpoint folder."""
     deaths = [("step", 1), ("step", 7), *(("replace", number) for number in range(1, 13))]
@@ -242,7 +272,8 @@ def test_one_training_at_a_time_in_a_run_folder(toy: ModuleType, tmp_path: Path)
             "-c",
             "import fcntl, os, sys\n"
             f"handle = os.open({str(tmp_path / 'checkpoints' / '.lock')!r}, os.O_RDWR | os.O_CREAT)\n"
-            "fcntl.lockf(handle, fcntl.LOCK_EX); os.write(handle, b'4711'); print('held', flush=True); sys.stdin.read()",
+            "fcntl.lockf(handle, fcntl.LOCK_EX); os.write(handle, b'4711')\n"
+            "print('held', flush=True); sys.stdin.read()",
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

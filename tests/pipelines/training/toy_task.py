@@ -215,7 +215,7 @@ def main() -> int:
         if child == 0:
             run_toy(options.folder / f"death{number}", options.settings, task=die_at(kind, at))
             os._exit(0)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])}\n")
     if options.deaths:
         return 0
     task = ToyTask(dropout=0.0, before_step=lambda step: time.sleep(options.slow))
@@ -228,9 +228,9 @@ def main() -> int:
             validation=make_cases(options.validation, "val"),
         )
     except PulvinarError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return int(error.exit_code)
-    print(json.dumps({"score": result.best_score, "steps": result.steps_done, "seen": task.seen}))
+    sys.stdout.write(json.dumps({"score": result.best_score, "steps": result.steps_done, "seen": task.seen}) + "\n")
     return 0
 
 
