@@ -112,5 +112,6 @@ def with_means(values: Floats, members: Sequence[Sequence[int]]) -> Floats:
 
 
 def _ratio(numerator: Floats, denominator: NDArray[Any]) -> Floats:
-    quotient = np.full(numerator.shape, np.nan)
-    return np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    quotient: Floats = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient

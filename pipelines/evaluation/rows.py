@@ -53,7 +53,7 @@ def read_rows(path: Path) -> pd.DataFrame:
 
     try:
         text = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table = text.assign(value=pd.to_numeric(text["value"].replace("", "nan"))) if "value" in text else text
+        table = text.assign(value=text["value"].replace("", "nan").astype(float)) if "value" in text else text
     except (OSError, ValueError) as error:
         raise DataError(f"{path.name} cannot be read as a table of judgements: {error}") from error
     missing = [name for name in _COLUMNS if name not in table]

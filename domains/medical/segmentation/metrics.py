@@ -224,7 +224,8 @@ def _boxes(labels: NDArray[np.uint16]) -> dict[int, tuple[slice, ...]]:
     """Place → the smallest box that holds it; without those that are nowhere."""
     from scipy.ndimage import find_objects
 
-    return {place: box for place, box in enumerate(find_objects(labels), start=1) if box is not None}
+    found = find_objects(labels) if labels.size else []
+    return {place: box for place, box in enumerate(found, start=1) if box is not None}
 
 
 def _union(boxes: Sequence[tuple[slice, ...]], dimensions: int) -> tuple[slice, ...]:
