@@ -17,7 +17,7 @@ from pipelines.errors import Problem
 __all__ = ["Finding", "findings"]
 
 # the types of pydantic's own findings; the others were raised by a validator, with words of its own
-_OWN = frozenset(get_args(ErrorType)) - {"value_error", "assertion_error"}
+_OWN = frozenset({*get_args(ErrorType), "path_type"}) - {"value_error", "assertion_error"}
 
 
 @dataclass(frozen=True)
@@ -138,46 +138,48 @@ def _member(union: Shape, parts: list[str | int], node: Node | None) -> Shape | 
 
 def _judge(error: Mapping[str, Any], place: _Place, root: Shape, top_keys: tuple[str, ...]) -> Finding:
     kind = error["type"]
-    shape, node = place.shape, place.node
+    shape, node, section = place.shape, place.node, place.section
     if kind == "extra_forbidden":
-        path = place.path
-        extra = str(path[-1]) if path else ""
-        allowed = [*(place.parent.fields() if place.parent else ()), *(top_keys if len(path) == 1 else ())]
-        return Finding(path, place.section.position, lambda: _unknown_key(extra, allowed, root, place))
+        allowed = [*(place.parent.fields() if place.parent else ()), *(top_keys if len(place.path) == 1 else ())]
+        return Finding(place.path, section.position, lambda: _unknown_key(place, allowed, root))
+    if kind == "missing" and isinstance(section.value, list):
+        return Finding(place.path[:-1], section.origin, lambda: _wrong_value(place.parent, section, error))
     if kind == "missing":
-        path = place.path
-        expected = shape
         return Finding(
-            path,
-            place.section.position,
-            lambda: f"missing; expected {expectation(expected)}" if expected else "missing",
+            place.path, section.position, lambda: f"missing; expected {expectation(shape)}" if shape else kind
         )
-    if (
-        kind in ("union_tag_invalid", "union_tag_not_found")
-        and shape is not None
-        and isinstance(place.section.value, dict)
-    ):
-        name = shape.discriminator
-        tag = place.section.value.get(name)
-        names = list(shape.variants())
-        path = (*place.path, name)
-        if tag is None:
-            return Finding(path, place.section.position, lambda: f"missing; say which{did_you_mean('', names)}")
-        if isinstance(tag.value, str):
-            written = tag.value
-            return Finding(path, tag.origin, lambda: f"unknown {name} {show(written)}{did_you_mean(written, names)}")
-        return Finding(path, tag.origin, lambda: f"expected {_names(names)}, got {show(tag)}")
-    if node is None or isinstance(node.value, dict):
-        origin = place.section.position
-    else:
-        origin = node.origin
+    if kind in ("union_tag_invalid", "union_tag_not_found") and shape is not None and isinstance(section.value, dict):
+        return _wrong_tag(shape, place)
+    if place.rest[-1:] == ("[key]",) and node is not None and place.parent is not None:
+        keys = place.parent.keys()
+        return Finding(place.path, node.position, lambda: _wrong_key(keys, place.path[-1]))
+    origin = section.position if node is None or isinstance(node.value, dict) else node.origin
     if _is_custom(kind):
         reason = str(error.get("ctx", {}).get("error") or error["msg"])
         return Finding(place.path, origin, lambda: reason)
-    return Finding(place.path, origin, lambda: _wrong_value(shape, node, place.rest, error))
+    return Finding(place.path, origin, lambda: _wrong_value(shape, node, error))
 
 
-def _unknown_key(key: str, allowed: list[str], root: Shape, place: _Place) -> str:
+def _wrong_tag(union: Shape, place: _Place) -> Finding:
+    """A section does not say which variant it is, or names one that there is not."""
+    name = union.discriminator
+    tag = place.section.child(name)
+    names = list(union.variants())
+    path = (*place.path, name)
+    if tag is None:
+        return Finding(path, place.section.position, lambda: f"missing; say which{did_you_mean('', names)}")
+    if not isinstance(tag.value, str):
+        return Finding(path, tag.origin, lambda: f"expected one of {', '.join(names)}, got {show(tag)}")
+    written = tag.value
+    return Finding(path, tag.origin, lambda: f"unknown {name} {show(written)}{did_you_mean(written, names)}")
+
+
+def _wrong_key(keys: Shape | None, key: str | int) -> str:
+    return f"expected {expectation(keys) if keys else 'another key'} as a key, got {show(key)}"
+
+
+def _unknown_key(place: _Place, allowed: list[str], root: Shape) -> str:
+    key = str(place.path[-1]) if place.path else ""
     others: list[str] = []
     if place.union is not None:
         allowed = [name for name in allowed if name != place.union.discriminator]
@@ -208,10 +210,7 @@ def _elsewhere(key: str, root: Shape) -> str:
     return homes[0] if len(homes) == 1 else ""
 
 
-def _wrong_value(shape: Shape | None, node: Node | None, rest: tuple[str | int, ...], error: Mapping[str, Any]) -> str:
-    if rest and rest[-1] == "[key]" and shape is not None:
-        keys = shape.at(shape.schema["keys_schema"]) if "keys_schema" in shape.schema else None
-        return f"expected {expectation(keys)} as a key, got {show(rest[0])}" if keys else "this key is refused"
+def _wrong_value(shape: Shape | None, node: Node | None, error: Mapping[str, Any]) -> str:
     got = show(node) if node is not None else show(error.get("input"))
     if shape is None:
         return f"this value is refused, got {got}"

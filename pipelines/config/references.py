@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from pipelines.config.interpolation import InterpolationError, Key, Parts, Variable, parse
@@ -23,6 +24,7 @@ __all__ = ["Resolved", "resolve_references"]
 
 _DATA_VARIABLE = "PULVINAR_DATA"
 _MAX_CHAIN = 50
+_MAX_KEYS = 300
 _MAX_GRAMMAR = 200
 _MAX_SUGGESTIONS = 50
 _MAX_TEXT = 1 << 20
@@ -202,13 +204,20 @@ class _Resolver:
             if found is None:
                 break
             return found
-        near = nearest(dotted(target), map(dotted, _keys(self.tree))) if self.suggesting else None
-        meant = (
-            f"; did you mean ${{{near}}}?"
-            if near
-            else did_you_mean(dotted(target), [dotted(path) for path in _keys(self.tree, 1)])
-        )
+        near = nearest(dotted(target), self.keys) if self.suggesting else None
+        top = [key for key in self.keys if "." not in key]
+        meant = f"; did you mean ${{{near}}}?" if near else did_you_mean("", top)
         raise _Unresolved(f"${{{key}}} refers to a key that is not there{meant}")
+
+    @cached_property
+    def keys(self) -> list[str]:
+        """Dotted keys of the tree, the first few hundred."""
+        found: list[str] = []
+        level: list[tuple[KeyPath, Node]] = [((), self.tree)]
+        while level and len(found) < _MAX_KEYS:
+            level = [((*path, key), child) for path, here in level for key, child in here.children()][:_MAX_KEYS]
+            found += [dotted(path) for path, _ in level]
+        return found[:_MAX_KEYS]
 
     @property
     def suggesting(self) -> bool:
@@ -239,16 +248,6 @@ def _target(key: str, path: KeyPath) -> KeyPath:
     if dots > len(path):
         raise _Unresolved(f"${{{key}}} goes above the top of the file")
     return (*path[: len(path) - dots], *names)
-
-
-def _keys(node: Node, depth: int = 6) -> Iterable[KeyPath]:
-    """Keys of the tree, the first few hundred."""
-    found: list[KeyPath] = []
-    level: list[tuple[KeyPath, Node]] = [((), node)]
-    for _ in range(depth):
-        level = [((*path, key), child) for path, here in level for key, child in here.children()][:300]
-        found += [path for path, _ in level]
-    return found[:300]
 
 
 def _as_text(node: Node) -> str:

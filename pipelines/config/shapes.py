@@ -174,6 +174,10 @@ class Shape:
             return self.at(items[index]) if index < len(items) else None
         return None
 
+    def keys(self) -> Shape | None:
+        """The shape of the keys of a free mapping."""
+        return self.at(self.schema["keys_schema"]) if self.kind == "dict" and "keys_schema" in self.schema else None
+
     def child(self, key: str | int, node: Node | None = None) -> Shape | None:
         """The shape under a key.
 

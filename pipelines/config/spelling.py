@@ -13,7 +13,7 @@ _SHOWN = 30
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:
     """The candidate that looks most like `word`, or None where none does."""
-    if len(word) > _LONGEST:
+    if not word or len(word) > _LONGEST:
         return None
     by_folded = {candidate.casefold(): candidate for candidate in candidates if len(candidate) <= _LONGEST}
     found = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)

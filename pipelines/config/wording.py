@@ -81,7 +81,7 @@ def _items(shape: Shape) -> str:
     if least is not None and most is not None:
         count = f"{least} " if least == most else f"{least} to {most} "
     elif least:
-        count = f"at least {least} "
+        count = f"{least} or more "
     elif most is not None:
         count = f"at most {most} "
     item = shape.item(0)
