@@ -32,6 +32,9 @@ _NAMES_PER_BATCH = 100
 _MISSING_CODES = {"RESOURCE_DOES_NOT_EXIST"}
 _REFUSAL_CODES = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "INVALID_STATE"}
 
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets MLflow's page open with runs and metrics; without it, it opens with tables for language models."""
+
 Event = dict[str, Any]
 DeliveryState = dict[str, Any]
 
@@ -141,7 +144,7 @@ class Delivery:
             folder = self._target.artifact_folder(self._run)
             location = None if folder is None else (folder / self._target.experiment_folder).as_uri()
             try:
-                return str(self._client.create_experiment(name, artifact_location=location))
+                return str(self._client.create_experiment(name, artifact_location=location, tags=_EXPERIMENT_TAGS))
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from filelock import Timeout
 
@@ -37,6 +38,15 @@ class SyncReport:
     waiting: int
     refused: int
     problem: str = ""
+
+    def __str__(self) -> str:
+        refused = f", {self.refused} refused (tracking/refused.jsonl says why)" if self.refused else ""
+        waiting = f", {self.waiting} still waiting: {self.problem}" if self.waiting or self.problem else ""
+        return f"{self.delivered} delivered to {self.store}{refused}{waiting}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self) | {"complete": self.complete}
 
     @property
     def complete(self) -> bool:
