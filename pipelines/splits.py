@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from pipelines.cases import PARTS, Case, CaseTable
+from pipelines.caseids import some
 from pipelines.config.section import Section
 from pipelines.draws import draw_folds, draw_share, strata_of
 from pipelines.errors import DataError, SplitLeakError
@@ -103,11 +104,11 @@ def apply_splits(table: CaseTable, record: Mapping[str, Any]) -> CaseTable:
     listed = Counter(case_id for ids in named.values() for case_id in ids)
     known = {case.case_id for case in table}
     complaints = [
-        (sorted(case_id for case_id, count in listed.items() if count > 1), "are listed more than once"),
-        (sorted(set(listed) - known), "are in the record but not in the data"),
-        (sorted(known - set(listed)), "are in the data but not in the record"),
+        (sorted(case_id for case_id, count in listed.items() if count > 1), "listed more than once"),
+        (sorted(set(listed) - known), "in the record but not in the data"),
+        (sorted(known - set(listed)), "in the data but not in the record"),
     ]
-    wrong = [f"{len(ids)} cases {what}: {_some(ids)}" for ids, what in complaints if ids]
+    wrong = [f"{_count(len(ids), 'case')} {what}: {some(ids)}" for ids, what in complaints if ids]
     if wrong:
         raise DataError(
             "the saved splits do not fit the data: " + "; ".join(wrong),
@@ -134,13 +135,7 @@ def check_leaks(table: CaseTable, *, identical_files: Literal["error", "warn", "
     where: dict[str, set[str]] = defaultdict(set)
     for case in cases:
         where[case.group].add(case.split)
-    divided = {group: sorted(parts, key=PARTS.index) for group, parts in where.items() if len(parts) > 1}
-    if divided:
-        lines = [f"group {group!r} is in {' and '.join(divided[group])}" for group in sorted(divided)]
-        raise SplitLeakError(
-            f"{len(divided)} groups stand in more than one part: {_some(lines, separator='; ')}",
-            hint="Give all cases of a group the same part, or set split.use_given=false to have them drawn.",
-        )
+    _refuse_divided(where)
     if identical_files == "ignore":
         return []
     return _check_identical(cases, refuse=identical_files == "error")
@@ -160,13 +155,24 @@ def _check_identical(cases: Sequence[Case], *, refuse: bool) -> list[str]:
             lines.append(" = ".join(f"{case_id} ({part_of[case_id]})" for case_id in ids))
     if lines and refuse:
         raise SplitLeakError(
-            f"{len(lines)} input files stand, byte for byte, in two parts: {_some(sorted(lines), separator='; ')}",
+            f"{_count(len(lines), 'input file')} in more than one part, byte for byte: {some(sorted(lines), separator='; ')}",
             hint="Remove the copies or give them one group; split.identical_files=warn goes on all the same.",
         )
     notices = [f"the same input file in more than one part: {line}" for line in sorted(lines)]
     for notice in notices:
         _log.warning(notice)
     return notices
+
+
+def _refuse_divided(where: Mapping[str, set[str]]) -> None:
+    """Raises `SplitLeakError` where a group stands in more than one part."""
+    divided = {group: sorted(parts, key=PARTS.index) for group, parts in sorted(where.items()) if len(parts) > 1}
+    if divided:
+        lines = [f"group {group!r} is in {' and '.join(parts)}" for group, parts in divided.items()]
+        raise SplitLeakError(
+            f"{_count(len(divided), 'group')} in more than one part: {some(lines, separator='; ')}",
+            hint="Give all cases of a group the same part, or set split.use_given=false to have them drawn.",
+        )
 
 
 def _given_parts(cases: Iterable[Case]) -> dict[str, str]:
@@ -177,12 +183,7 @@ def _given_parts(cases: Iterable[Case]) -> dict[str, str]:
             raise DataError(f"{case.case_id}: unknown part {case.split!r}; use one of: {', '.join(PARTS)}")
         if case.split:
             where[case.group].add(case.split)
-    leaks = [f"group {group!r} is in {' and '.join(sorted(where[group]))}" for group in where if len(where[group]) > 1]
-    if leaks:
-        raise SplitLeakError(
-            f"{len(leaks)} groups stand in more than one part: {_some(leaks, separator='; ')}",
-            hint="Give all cases of a group the same part, or set split.use_given=false to have them drawn.",
-        )
+    _refuse_divided(where)
     return {group: parts.pop() for group, parts in where.items()}
 
 
@@ -198,7 +199,7 @@ def _test_groups(
     if "test" in given.values():
         if settings.folds is not None:
             raise DataError(
-                f"the data name a test part of their own ({list(given.values()).count('test')} groups), so there is "
+                f"the data name a test part of their own ({_count(list(given.values()).count('test'), 'group')}), so there is "
                 f"nothing to draw {settings.folds} folds for",
                 hint="Leave out split.folds to use that test part, or draw over all cases: split.use_given=false.",
             )
@@ -232,10 +233,10 @@ def _validation_groups(
         notes.append("the settings ask for no validation part")
         return set()
     rest = [case for case in cases if case.group not in test and given.get(case.group) != "test"]
-    if len({case.group for case in rest}) < 2:
+    groups = len({case.group for case in rest})
+    if groups < 2:
         raise DataError(
-            f"{len({case.group for case in rest})} group outside the test part cannot be divided into a training and a "
-            "validation part",
+            f"{_count(groups, 'group')} outside the test part: too few for a training and a validation part",
             hint="Add cases of other groups, or set split.validation=0 to train without a validation part.",
         )
     return draw_share(rest, strata, settings.validation, (seed, _VALIDATION_STREAM))
@@ -256,7 +257,7 @@ def _need_groups(cases: list[Case], free: list[Case], given: Mapping[str, str], 
     if groups < needed:
         asked = f"{settings.folds} folds" if settings.folds is not None else "the parts asked for"
         raise DataError(
-            f"{groups} groups ({len(free)} cases) are too few for {asked}: at least {needed} are needed",
+            f"too few groups for {asked}: {_count(groups, 'group')} ({_count(len(free), 'case')}), {needed} are needed",
             hint="Add cases of other groups, ask for fewer folds, or set split.validation=0 or split.test=0.",
         )
 
@@ -286,8 +287,5 @@ def _record(table: CaseTable, settings: SplitSettings, seed: int, notes: list[st
     return record
 
 
-def _some(items: Iterable[str], *, limit: int = 8, separator: str = ", ") -> str:
-    """The first few, and how many more there are."""
-    listed = list(items)
-    more = f"{separator}and {len(listed) - limit} more" if len(listed) > limit else ""
-    return separator.join(listed[:limit]) + more
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
