@@ -37,20 +37,21 @@ def intensity_change(settings: AugmentSettings, rank: int, *, unit: bool) -> Int
 
 def volume_change(settings: AugmentSettings) -> IntensityChange:
     """Noise, blur, brightness, contrast, coarser resolution and gamma by MONAI, in nnU-Net's order."""
-    from monai.transforms import (
-        Compose,
+    from monai.transforms.compose import Compose
+    from monai.transforms.intensity.array import (
         RandAdjustContrast,
         RandGaussianNoise,
         RandGaussianSmooth,
         RandScaleIntensity,
         RandScaleIntensityFixedMean,
-        RandSimulateLowResolution,
     )
+    from monai.transforms.spatial.array import RandSimulateLowResolution
 
     blur = settings.blur.sigma
     # MONAI takes ranges as what is added to 1.
-    brightness = tuple(factor - 1 for factor in settings.brightness.factor)
-    contrast = tuple(factor - 1 for factor in settings.contrast.factor)
+    brightness, contrast = (
+        (factor[0] - 1, factor[1] - 1) for factor in (settings.brightness.factor, settings.contrast.factor)
+    )
     gamma = settings.gamma
     steps = [
         (settings.noise.probability, RandGaussianNoise(settings.noise.probability, std=settings.noise.deviation)),

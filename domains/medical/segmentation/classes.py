@@ -39,7 +39,7 @@ class Classes:
         """Number of classes with background."""
         return len(self.values) + 1
 
-    def index(self, case_id: str, labels: NDArray[Any]) -> NDArray[np.uint8 | np.uint16]:
+    def index(self, case_id: str, labels: NDArray[Any]) -> NDArray[Any]:
         """Class indices of label values, same shape.
 
         Raises:

@@ -19,11 +19,11 @@ class PhantomData(Section):
 
     format: Literal["phantom"] = "phantom"
     """Synthetic volumes with two nested structures."""
-    cases: int = Field(40, ge=2, le=10_000)
+    cases: int = Field(default=40, ge=2, le=10_000)
     """Number of volumes."""
     size: Annotated[tuple[Annotated[int, Field(ge=8, le=512)], ...], Field(min_length=3, max_length=3)] = (36, 48, 32)
     """Typical extent in voxels; each volume's differs by up to an eighth."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the volumes."""
     folder: str = "phantom-volumes"
     """Folder that the volumes are written to, below `output`; volumes that are there already are kept."""

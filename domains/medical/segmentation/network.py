@@ -77,7 +77,8 @@ class MixerResidual(nn.Module):
         """`(B, C, *S)` → `(B, C, *S)`."""
         tokens = x.movedim(1, -1)  # (B, *S, C)
         mixed = self.gain * self.mixer(self.norm(tokens))  # (B, *S, C)
-        return x + mixed.movedim(-1, 1).to(x.dtype)
+        out: Tensor = x + mixed.movedim(-1, 1).to(x.dtype)
+        return out
 
 
 class ResidualUNet(nn.Module):
@@ -147,7 +148,7 @@ class ResidualUNet(nn.Module):
     def _initialise(self) -> None:
         mixers = {id(part) for block in self.modules() if isinstance(block, MixerResidual) for part in block.modules()}
         for module in self.modules():
-            if id(module) not in mixers and isinstance(module, tuple(_CONVOLUTION.values())):
+            if id(module) not in mixers and isinstance(module, (nn.Conv2d, nn.Conv3d)):
                 nn.init.kaiming_normal_(module.weight, a=_SLOPE, nonlinearity="leaky_relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -173,5 +174,5 @@ class ResidualUNet(nn.Module):
                 outputs.append(self.heads[level](x))
         full = outputs.pop()
         if any(padding):
-            full = full[(..., *(slice(0, extent) for extent in size))]
+            full = full[(slice(None), slice(None), *(slice(0, extent) for extent in size))]
         return [full, *reversed(outputs)] if self.training else full

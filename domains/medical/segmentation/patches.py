@@ -81,7 +81,7 @@ class CaseStore:
         reference = read_reference(case, scan, self.classes)
         labels = self.preprocessing.prepare_labels(reference, prepared.layout)
         centres = []
-        for value in labels.unique().tolist():
+        for value in torch.unique(labels).tolist():
             if value:
                 voxels = (labels == value).nonzero()
                 centres.append(voxels[:: max(1, len(voxels) // _CENTRES)].to(torch.int16).contiguous())

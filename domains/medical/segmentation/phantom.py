@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,16 +68,17 @@ def write_phantom(folder: Path, *, cases: int, size: tuple[int, ...], seed: int)
         case_id = f"phantom_{index:04d}"
         paths = {role: root / role / f"{case_id}.nii" for role in ("image", "label")}
         if not all(path.is_file() for path in paths.values()):
-            for path, array in zip(paths.values(), draw_phantom(size, seed=seed, index=index), strict=True):
-                write_atomically(path, _nifti(array))
+            image, labels = draw_phantom(size, seed=seed, index=index)
+            write_atomically(paths["image"], _nifti(image))
+            write_atomically(paths["label"], _nifti(labels))
         table.append(Case(case_id, case_id, paths))
     return CaseTable(tuple(table), folder, "synthetic phantom", about={"classes": PHANTOM_CLASSES})
 
 
-def _nifti(array: NDArray[np.generic]) -> bytes:
+def _nifti(array: NDArray[Any]) -> bytes:
     import nibabel
 
-    image = nibabel.Nifti1Image(array, np.eye(4))
+    image: Any = nibabel.Nifti1Image(array, np.eye(4))  # type: ignore[no-untyped-call]
     image.header["descrip"] = b"synthetic phantom"
     content: bytes = image.to_bytes()
     return content

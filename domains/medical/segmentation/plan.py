@@ -156,7 +156,7 @@ def _fit_intensity(
     if sample.size == 0:
         raise DataError("no voxel of the training part is labelled", hint="Check `classes` and the label files.")
     window = settings.window or tuple(float(value) for value in np.quantile(sample, settings.quantiles))
-    clipped = sample.clip(*window)
+    clipped = sample.clip(window[0], window[1])
     deviation = float(clipped.std())
     return {
         "name": "ct",

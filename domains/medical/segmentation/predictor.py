@@ -119,7 +119,7 @@ class SegmentationPredictor(Predictor[LoadedScan, Segmentation]):
         was_training = self._network.training
         self._network.eval()
         try:
-            labels = segment_volume(
+            labels: Any = segment_volume(
                 self._network,
                 loaded.prepared.image,
                 patch=self._window,

@@ -48,7 +48,7 @@ def resample_labels(labels: Tensor, shape: Sequence[int]) -> Tensor:
         return labels
     best = torch.zeros(tuple(shape))
     winner = torch.zeros(tuple(shape), dtype=labels.dtype)
-    for value in labels.unique().tolist():
+    for value in torch.unique(labels).tolist():
         share = resample((labels == value)[None].float(), shape)[0]
         better = share > best
         best[better] = share[better]

@@ -102,7 +102,7 @@ class PreprocessSettings(Section):
     """How intensities are normalised, by name."""
     crop_foreground: bool = False
     """Cut away the margin that holds only the background value before anything else."""
-    cache_gigabytes: float = Field(4.0, ge=0)
+    cache_gigabytes: float = Field(default=4.0, ge=0)
     """Memory for preprocessed training cases; cases beyond it are prepared again each time they are drawn."""
 
 
@@ -111,9 +111,9 @@ class PatchSettings(Section):
 
     size: Size | Literal["auto"] = "auto"
     """Voxels along each axis; `auto` is the median training case, made no larger than `voxels`."""
-    voxels: int | None = Field(None, ge=64)
+    voxels: int | None = Field(default=None, ge=64)
     """Largest number of voxels of an `auto` patch; null is 96³ for volumes and 256² for images."""
-    per_case: int = Field(1, ge=1)
+    per_case: int = Field(default=1, ge=1)
     """Patches drawn from each training case in one epoch."""
     foreground: Probability = 0.5
     """Share of patches centred near a voxel of a class, the class drawn evenly from those present."""
@@ -123,7 +123,7 @@ class Geometry(Section):
     """Rotation and scaling, in one interpolation together with the cut of the patch."""
 
     probability: Probability = 0.3
-    rotation: float = Field(15.0, ge=0, le=180)
+    rotation: float = Field(default=15.0, ge=0, le=180)
     """Largest angle in degrees about each axis."""
     scale: Annotated[Range, Field(validate_default=True)] = (0.85, 1.2)
     """Smallest and largest magnification."""
@@ -146,7 +146,7 @@ class Noise(Section):
     """Additive Gaussian noise."""
 
     probability: Probability = 0.1
-    deviation: float = Field(0.1, ge=0)
+    deviation: float = Field(default=0.1, ge=0)
     """Largest standard deviation, in units of the standard deviation of the patch."""
 
 
@@ -220,9 +220,9 @@ class ModelSettings(Section):
     """Residual blocks of each level of the encoder; one number serves all levels."""
     strides: Literal["auto"] | tuple[Size, ...] = "auto"
     """Stride into each level after the first; `auto` halves an axis until its spacing or its extent says otherwise."""
-    deep_supervision: int = Field(2, ge=1)
+    deep_supervision: int = Field(default=2, ge=1)
     """Resolutions that get a loss, counted from the full one; 1 is the full resolution alone."""
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout of whole channels after each block."""
     attention: AttentionSettings = NoAttention()
     """Mechanism of the attention core, by name; `pulvinar list attention` shows them."""
@@ -247,15 +247,15 @@ class ModelSettings(Section):
 class LossSettings(Section):
     """Soft Dice plus cross-entropy."""
 
-    dice: float = Field(1.0, ge=0)
+    dice: float = Field(default=1.0, ge=0)
     """Weight of the Dice part."""
-    cross_entropy: float = Field(1.0, ge=0)
+    cross_entropy: float = Field(default=1.0, ge=0)
     """Weight of the cross-entropy part."""
     batch_dice: bool = True
     """One Dice over the whole batch instead of one for each sample; steadier where structures are often absent."""
-    smooth: float = Field(1e-5, ge=0)
+    smooth: float = Field(default=1e-5, ge=0)
     """Added to numerator and denominator of the Dice."""
-    class_weights: dict[str, Positive] = Field({})
+    class_weights: dict[str, Positive] = Field(default={})
     """Weight of a class in the cross-entropy where it is not 1; `background` may be named too."""
 
     @model_validator(mode="after")
@@ -270,9 +270,9 @@ class InferenceSettings(Section):
 
     window: Size | None = None
     """Voxels of the sliding window along each axis; null is the training patch."""
-    overlap: float = Field(0.5, ge=0, lt=1)
+    overlap: float = Field(default=0.5, ge=0, lt=1)
     """Share of a window that its neighbour covers too."""
-    batch_size: int = Field(2, ge=1)
+    batch_size: int = Field(default=2, ge=1)
     """Windows that go through the network at once."""
     mirror: bool | tuple[Annotated[int, Field(ge=0, le=2)], ...] = True
     """Axes reflected for test-time augmentation; true is those of `augment.mirror`, false none."""
@@ -293,7 +293,7 @@ class SegmentationWorkflow(WorkflowConfig):
 
     data: DataSettings
     """Where the cases come from, by format."""
-    classes: dict[str, LabelValue | Annotated[tuple[LabelValue, ...], Field(min_length=1)]] = Field({})
+    classes: dict[str, LabelValue | Annotated[tuple[LabelValue, ...], Field(min_length=1)]] = Field(default={})
     """Class name → value, or values, in the label files; 0 is background. Empty takes what the data set says."""
     preprocess: PreprocessSettings = PreprocessSettings()
     """What is done to a scan before the network sees it."""

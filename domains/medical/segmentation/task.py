@@ -67,7 +67,7 @@ class SegmentationTask(Task):
         if self._classes is None and table.about.get("classes"):
             self._classes = Classes.from_settings(table.about["classes"])
         self._channels = count_channels(self.config, table)
-        if self._plan is not None:
+        if self._plan is not None and self._classes is not None:
             self._classes = _same_classes(self._classes, self._plan.classes)
         return table
 
@@ -200,7 +200,7 @@ class SegmentationTask(Task):
         from domains.medical.segmentation.plan import Plan
 
         plan = Plan.from_description(description["plan"])
-        sections = {
+        sections: dict[str, Any] = {
             "model": ModelSettings.model_validate(description["model"]),
             "infer": InferenceSettings.model_validate(description["infer"]),
             "loss": LossSettings.model_validate(description["loss"]),
