@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from domains.medical.scans.scan import Reading, Scan, affine_problem
 from pipelines.errors import CaseError
 
-__all__ = ["as_labels", "check_grid", "finish_scan", "fit_picture_channels", "refuse_unusable_file"]
+__all__ = ["as_labels", "brief", "check_grid", "finish_scan", "fit_picture_channels", "refuse_unusable_file"]
+
+
+def brief(error: BaseException, path: Path) -> str:
+    """One line of what a library said, without the folder the file lies in."""
+    text = " ".join(str(error).replace(f"{path.parent}/", "").split()).partition(" - ")[0]
+    return text[:120] or type(error).__name__
 
 
 def refuse_unusable_file(case_id: str, path: Path) -> None:

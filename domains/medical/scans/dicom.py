@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.checks import fit_picture_channels, refuse_unusable_file
+from domains.medical.scans.checks import brief, fit_picture_channels, refuse_unusable_file
 from domains.medical.scans.dicom_headers import DicomHeader, Frame, read_header
 from domains.medical.scans.dicom_stacks import Placement, Stack, StackProblem, find_stacks, place
 from domains.medical.scans.quiet import quiet
@@ -139,7 +139,7 @@ def _decode(case_id: str, path: Path) -> tuple[Any, NDArray[Any]]:
         try:
             dataset = pydicom.dcmread(path, force=True)
         except Exception as error:
-            raise CaseError(case_id, f"unreadable DICOM file: {_brief(error)}", hint=_COPY_AGAIN) from error
+            raise CaseError(case_id, f"unreadable DICOM file: {brief(error, path)}", hint=_COPY_AGAIN) from error
         if not any(keyword in dataset for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
             raise CaseError(case_id, "no pixel data", hint=_COPY_AGAIN)
         syntax = dataset.file_meta.get("TransferSyntaxUID")
@@ -155,8 +155,8 @@ def _decode(case_id: str, path: Path) -> tuple[Any, NDArray[Any]]:
                 stored = apply_color_lut(stored, dataset)
         except Exception as error:
             # pydicom lists what each decoder said, which helps nobody who has no decoder to mend.
-            brief = "corrupt data" if "all available plugins" in str(error) else _brief(error)
-            raise CaseError(case_id, f"pixels cannot be decoded ({syntax.name}): {brief}", hint=_COPY_AGAIN) from error
+            said = "corrupt data" if "all available plugins" in str(error) else brief(error, path)
+            raise CaseError(case_id, f"pixels cannot be decoded ({syntax.name}): {said}", hint=_COPY_AGAIN) from error
     return dataset, stored
 
 
@@ -197,7 +197,3 @@ def _silence_gdcm() -> None:
         return
     for switch in ("WarningOff", "ErrorOff", "DebugOff"):
         getattr(gdcm.Trace, switch)()
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__

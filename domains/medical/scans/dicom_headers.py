@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from domains.medical.scans.checks import brief
 from domains.medical.scans.quiet import quiet
 
 __all__ = ["DicomHeader", "Frame", "looks_like_dicom", "read_header"]
@@ -122,8 +123,7 @@ def read_header(path: Path) -> DicomHeader:
             dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS, force=True)
             return _header(path, dataset)
         except (Exception, zlib.error) as error:  # noqa: BLE001 - a header can be broken in any way; this ends the one file
-            detail = (str(error).splitlines() or [""])[0][:120]
-            return DicomHeader(path, problem=f"unreadable DICOM header: {detail or type(error).__name__}")
+            return DicomHeader(path, problem=f"unreadable DICOM header: {brief(error, path)}")
 
 
 def _header(path: Path, dataset: Any) -> DicomHeader:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.checks import refuse_unusable_file
+from domains.medical.scans.checks import brief, refuse_unusable_file
 from domains.medical.scans.scan import Reading, SourceGeometry
 from pipelines.errors import CaseError
 
@@ -46,12 +46,14 @@ def read_itk(case_id: str, path: Path, *, channels: int | None) -> Reading:
     SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
+    # Told, for ITK goes by endings and knows them in lower case only.
+    reader.SetImageIO("NrrdImageIO" if path.suffix.lower() in (".nrrd", ".nhdr") else "MetaImageIO")
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
         raise CaseError(
             case_id,
-            f"not a readable {path.suffix.lower()} file: {_reason(error)}",
+            f"not a readable {path.suffix.lower()} file: {_reason(error, path)}",
             hint="Open it in a viewer, or copy it again.",
         ) from error
     count = _check_kind(case_id, reader, channels)
@@ -60,7 +62,7 @@ def read_itk(case_id: str, path: Path, *, channels: int | None) -> Reading:
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise CaseError(
-            case_id, f"truncated or corrupt: {_reason(error)}", hint="Copy the file again from its source."
+            case_id, f"truncated or corrupt: {_reason(error, path)}", hint="Copy the file again from its source."
         ) from error
     rank = min(image.GetDimension(), 3)
     values = SimpleITK.GetArrayFromImage(image)  # (..., z, y, x[, components])
@@ -132,7 +134,7 @@ def _affine(image: Any, rank: int) -> NDArray[np.float64]:
     return _LPS_TO_RAS @ affine
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, path: Path) -> str:
     # ITK's messages are several lines of file names and addresses; the last one says what happened.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1].rpartition("): ")[2] if lines else type(error).__name__)[:160]
+    return brief(type(error)(lines[-1].rpartition("): ")[2] if lines else ""), path)

@@ -6,6 +6,7 @@ sizes alone (as nibabel has it: centred, first axis to the left). `xyzt_units` o
 
 from __future__ import annotations
 
+import gzip
 import logging
 import math
 import zlib
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.checks import refuse_unusable_file
+from domains.medical.scans.checks import brief, refuse_unusable_file
 from domains.medical.scans.outputs import OUTPUT_MARK
 from domains.medical.scans.scan import Reading, SourceGeometry, affine_problem
 from pipelines.errors import CaseError
@@ -26,6 +27,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 # Deflate cannot shrink data by more than this.
 _LARGEST_GZIP_RATIO = 1032
+_COPY_AGAIN = "Copy the file again from its source."
 
 
 def is_nifti_name(name: str) -> bool:
@@ -53,11 +55,9 @@ def read_nifti(case_id: str, path: Path, *, channels: int | None) -> Reading:
     _check_size(case_id, path, image)
     affine, notes = _affine(case_id, image)
     try:
-        array = np.asanyarray(image.dataobj)
+        array = _voxels(path, image)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise CaseError(
-            case_id, f"truncated or corrupt: {_first_line(error)}", hint="Copy the file again from its source."
-        ) from error
+        raise CaseError(case_id, f"truncated or corrupt: {brief(error, path)}", hint=_COPY_AGAIN) from error
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     source = SourceGeometry("nifti", tuple(image.shape[:3]), _header_bytes(image), (path,))
@@ -97,7 +97,8 @@ def write_nifti(
         if not qform_holds:
             image.header["pixdim"][1 : 1 + array.ndim] = np.linalg.norm(affine[:3, :3], axis=0)[: array.ndim]
     for name in ("db_name", "aux_file"):
-        image.header[name] = b""
+        if name in image.header.keys():  # noqa: SIM118 - a header is not a mapping
+            image.header[name] = b""
     image.header.set_intent("label" if labels else "none", name=OUTPUT_MARK)
     image.header["descrip"] = description.encode("ascii", "replace")[:79]
     image.header["cal_min"] = image.header["cal_max"] = 0
@@ -131,21 +132,29 @@ def _open(case_id: str, path: Path) -> Any:
     not_nifti = "Open it in a viewer; the name says NIfTI, the content does not."
     try:
         image = nibabel.load(path)
-    except FileNotFoundError:
-        raise CaseError(
-            case_id,
-            "incomplete pair: the other file is missing",
-            hint="A .hdr file needs its .img file beside it, and the other way round.",
-        ) from None
     except (ImageFileError, HeaderDataError, WrapStructError, ValueError, KeyError) as error:
-        raise CaseError(case_id, f"not a NIfTI file: {_first_line(error)}", hint=not_nifti) from error
+        raise CaseError(case_id, f"not a NIfTI file: {brief(error, path)}", hint=not_nifti) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise CaseError(
-            case_id, f"truncated or corrupt: {_first_line(error)}", hint="Copy the file again from its source."
-        ) from error
+        raise CaseError(case_id, f"truncated or corrupt: {brief(error, path)}", hint=_COPY_AGAIN) from error
     if not isinstance(image, nibabel.AnalyzeImage):
         raise CaseError(case_id, f"not a NIfTI file: {type(image).__name__}", hint=not_nifti)
     return image
+
+
+def _voxels(path: Path, image: Any) -> NDArray[Any]:
+    """Stored values, scaled. A gzip file is read to its end, for only there lies the checksum of what came before."""
+    if not path.name.lower().endswith(".nii.gz"):
+        return np.asanyarray(image.dataobj)
+    # nibabel clears the scaling in the header that it hands out; the proxy still knows it.
+    shape, dtype, offset = image.shape, image.get_data_dtype(), int(image.dataobj.offset)
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    count = math.prod(shape)
+    with gzip.open(path) as file:
+        content = file.read(offset + count * dtype.itemsize)
+        while file.read(1 << 20):
+            pass
+    stored = np.frombuffer(content, dtype, count, offset).reshape(shape, order="F")
+    return stored if (slope, intercept) == (1, 0) else stored * np.float64(slope) + np.float64(intercept)
 
 
 def _check_voxel_type(case_id: str, image: Any) -> None:
@@ -166,13 +175,19 @@ def _check_size(case_id: str, path: Path, image: Any) -> None:
     if not shape or any(length <= 0 for length in shape):
         raise CaseError(case_id, f"no voxels: shape {shape}", hint="Export the scan again.")
     data = Path(image.file_map["image"].filename)
+    if not data.exists():
+        raise CaseError(
+            case_id,
+            f"incomplete pair: {data.name!r} is missing",
+            hint="A .hdr file needs its .img file beside it, and the other way round.",
+        )
     held = data.stat().st_size * (_LARGEST_GZIP_RATIO if data.name.lower().endswith(".gz") else 1)
     needed = math.prod(shape) * image.get_data_dtype().itemsize
     if needed > held:
         raise CaseError(
             case_id,
             f"truncated or corrupt: the header announces {needed} bytes of voxels, {data.name!r} holds at most {held}",
-            hint="Copy the file again from its source.",
+            hint=_COPY_AGAIN,
         )
 
 
@@ -249,7 +264,3 @@ def _channels_first(case_id: str, array: NDArray[Any], channels: int | None) -> 
             case_id, f"{described}; {wanted} expected", hint="Extract the volume to be used into a file of its own."
         )
     return np.moveaxis(array.reshape(*spatial, count), -1, 0)  # (C, *S)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200] or type(error).__name__

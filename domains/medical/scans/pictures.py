@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.medical.scans.checks import fit_picture_channels, refuse_unusable_file
+from domains.medical.scans.checks import brief, fit_picture_channels, refuse_unusable_file
 from domains.medical.scans.outputs import OUTPUT_MARK
 from domains.medical.scans.quiet import quiet
 from domains.medical.scans.scan import Reading, SourceGeometry
@@ -76,10 +76,9 @@ def _load(case_id: str, path: Path, *, labels: bool) -> tuple[NDArray[Any], NDAr
         except CaseError:
             raise
         except Exception as error:
-            brief = " ".join(str(error).replace(str(path), repr(path.name)).split())[:160]
             raise CaseError(
                 case_id,
-                f"not a readable picture: {brief or type(error).__name__}",
+                f"not a readable picture: {brief(error, path)}",
                 hint="Open it in a viewer, or copy it again.",
             ) from error
 

@@ -31,7 +31,8 @@ _INK = (225, 225, 225)
 _FAINT = (150, 150, 155)
 _MARGIN = 10
 _LINE = 20
-_FILL = 0.42
+_FILL, _FILL_COLOUR = 0.42, 0.8
+"""How much of a label's colour covers a grey image, and a colour picture, in which fainter ones vanish."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class _Plane:
     """One plane as it is drawn: rows from top to bottom, columns from left to right."""
 
     title: str
-    image: NDArray[np.floating]  # (H, W) or (H, W, 3), as stored
+    image: Any  # (H, W) or (H, W, 3), as stored
     labels: NDArray[np.integer] | None  # (H, W)
     reference: NDArray[np.integer] | None  # (H, W)
     size: tuple[float, float]  # height, width; mm or pixels
@@ -76,27 +77,34 @@ def preview(
     Returns:
         `(H, W, 3)` uint8.
     """
-    planes = _picture_plane(scan, labels, reference) if scan.is_2d else _three_planes(scan, labels, reference)
+    planes = _picture_planes(scan, labels, reference) if scan.is_2d else _three_planes(scan, labels, reference)
     window = _window(scan.array)
     longest = max(length for plane in planes for length in plane.size)
     scale = panel / longest
     tiles = [_draw_plane(plane, window, scale, marks=bool(scan.orientation)) for plane in planes]
     shown = _shown_classes(classes, labels, reference)
-    return _compose(tiles, planes, shown, title, scale, scan, compares=reference is not None and labels is not None)
+    return _compose(
+        tiles, planes, shown, title, scale, scan, compares=not (scan.is_2d or reference is None or labels is None)
+    )
 
 
-def _picture_plane(
+def _picture_planes(
     scan: Scan, labels: NDArray[np.integer] | None, reference: NDArray[np.integer] | None
 ) -> list[_Plane]:
-    image = np.moveaxis(scan.array, 0, -1) if scan.channels == 3 else scan.array[0]  # (H, W[, 3])
-    if scan.orientation:
+    """The picture, and the picture under each of the label maps; thin structures would vanish under two at once."""
+
+    def upright(part: NDArray[Any]) -> NDArray[Any]:
         # Two axes of a volume format: the first runs along the patient's side, so it becomes the columns.
-        image, labels, reference = (
-            None if part is None else part.swapaxes(0, 1) for part in (image, labels, reference)
-        )
-    size = tuple(length * step for length, step in zip(scan.shape, scan.spacing, strict=True))
+        return part.swapaxes(0, 1) if scan.orientation else part
+
+    image = upright(np.moveaxis(scan.array, 0, -1) if scan.channels == 3 else scan.array[0])  # (H, W[, 3])
+    size = [length * step for length, step in zip(scan.shape, scan.spacing, strict=True)]
     height, width = size[::-1] if scan.orientation else size
-    return [_Plane("", np.asarray(image), labels, reference, (height, width), ("", ""))]
+    shown = [("prediction", labels), ("reference", reference)]
+    planes = [_Plane("image", image, None, None, (height, width), ("", ""))]
+    return planes + [
+        _Plane(name, image, upright(part), None, (height, width), ("", "")) for name, part in shown if part is not None
+    ]
 
 
 def _three_planes(
@@ -116,11 +124,10 @@ def _three_planes(
         if min(volume.shape[1 + columns], volume.shape[1 + rows]) == 1 and max(volume.shape[1:]) > 1:
             continue
         # (rows, columns): right or front on the left, front or head up
-        cut: list[Any] = [
-            None if part is None else part.take(at[axis], axis=axis).T[::-1, ::-1] for part in (volume[0], *parts)
-        ]
+        where = tuple(at[axis] if other == axis else slice(None) for other in range(3))
+        image, filled, outlined = (None if part is None else part[where].T[::-1, ::-1] for part in (volume[0], *parts))
         place = f"{name} {at[axis] + 1}/{volume.shape[1 + axis]}"
-        planes.append(_Plane(place, *cut, (extent[rows], extent[columns]), edges))
+        planes.append(_Plane(place, image, filled, outlined, (extent[rows], extent[columns]), edges))
     return planes
 
 
@@ -145,8 +152,8 @@ def _window(array: NDArray[Any]) -> tuple[float, float]:
     sample = array[(slice(None), *(slice(None, None, step),) * (array.ndim - 1))]
     if array.shape[0] == 3 and array.max() <= 255:
         return 0.0, 255.0
-    # Air fills most of many scans; it would push tissue to the bright end.
-    inside = sample[sample > sample.min()]
+    # Air fills most of many scans; counted in, it would leave little contrast to tissue.
+    inside = sample[sample > (-500 if sample.min() <= -900 else sample.min())]
     low, high = np.percentile(inside if inside.size else sample, (1, 99.5))
     return (float(low), float(high)) if high > low else (float(array.min()), float(array.max()) + 1e-6)
 
@@ -161,14 +168,14 @@ def _draw_plane(plane: _Plane, window: tuple[float, float], scale: float, *, mar
     canvas = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC)).astype(np.float32)
     for overlay, outlined in ((plane.labels, False), (plane.reference, True)):
         if overlay is not None:
-            _overlay(canvas, overlay, outlined=outlined)
+            _overlay(canvas, overlay, fill=_FILL if plane.image.ndim == 2 else _FILL_COLOUR, outlined=outlined)
     drawn = Image.fromarray(canvas.astype(np.uint8))
-    if marks:
+    if marks and any(plane.edges):
         _marks(drawn, plane.edges)
     return np.asarray(drawn)
 
 
-def _overlay(canvas: NDArray[np.float32], overlay: NDArray[np.integer], *, outlined: bool) -> None:
+def _overlay(canvas: NDArray[np.float32], overlay: NDArray[np.integer], *, fill: float, outlined: bool) -> None:
     from PIL import Image
 
     height, width = canvas.shape[:2]
@@ -179,7 +186,7 @@ def _overlay(canvas: NDArray[np.float32], overlay: NDArray[np.integer], *, outli
             canvas[_outline(covered)] = class_colour(int(number))
         else:
             colour = np.array(class_colour(int(number)), dtype=np.float32)
-            canvas[covered] = canvas[covered] * (1 - _FILL) + colour * _FILL
+            canvas[covered] = canvas[covered] * (1 - fill) + colour * fill
 
 
 def _outline(covered: NDArray[np.bool_]) -> NDArray[np.bool_]:

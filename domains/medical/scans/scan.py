@@ -74,7 +74,7 @@ class Scan:
         ValueError: If the array has no channel or no voxels, or the affine cannot be inverted.
     """
 
-    array: NDArray[Any]
+    array: NDArray[Any] = field(repr=False)
     affine: NDArray[np.float64]
     source: SourceGeometry
     notes: tuple[str, ...] = field(default=())
