@@ -234,7 +234,7 @@ def _read_row(
     group = group_by_pattern(case_id, settings.group_pattern)
     if roles.group is not None and settings.group_pattern is None:
         group = normal_identifier(cells[roles.group]) or case_id
-    if not group:
+    if case_id and not group:
         problems.append(f"group_pattern {settings.group_pattern!r} finds nothing in {case_id!r}")
     part = _PART_NAMES.get(cells[roles.split].lower()) if roles.split is not None else ""
     if part is None:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.cases import PARTS, Case, CaseTable
 from pipelines.caseids import some
+from pipelines.cases import PARTS, Case, CaseTable
 from pipelines.config.section import Section
 from pipelines.draws import draw_folds, draw_share, strata_of
 from pipelines.errors import DataError, SplitLeakError
@@ -155,7 +155,8 @@ def _check_identical(cases: Sequence[Case], *, refuse: bool) -> list[str]:
             lines.append(" = ".join(f"{case_id} ({part_of[case_id]})" for case_id in ids))
     if lines and refuse:
         raise SplitLeakError(
-            f"{_count(len(lines), 'input file')} in more than one part, byte for byte: {some(sorted(lines), separator='; ')}",
+            f"{_count(len(lines), 'input file')} in more than one part, byte for byte: "
+            + some(sorted(lines), separator="; "),
             hint="Remove the copies or give them one group; split.identical_files=warn goes on all the same.",
         )
     notices = [f"the same input file in more than one part: {line}" for line in sorted(lines)]
@@ -199,8 +200,9 @@ def _test_groups(
     if "test" in given.values():
         if settings.folds is not None:
             raise DataError(
-                f"the data name a test part of their own ({_count(list(given.values()).count('test'), 'group')}), so there is "
-                f"nothing to draw {settings.folds} folds for",
+                "the data name a test part of their own "
+                f"({_count(list(given.values()).count('test'), 'group')}), so there is nothing to draw "
+                f"{settings.folds} folds for",
                 hint="Leave out split.folds to use that test part, or draw over all cases: split.use_given=false.",
             )
         notes.append("the test part is the one that the data name")
