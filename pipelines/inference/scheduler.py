@@ -93,6 +93,7 @@ class _Lane:
     index: int
     flights: dict[int, _Flight] = field(default_factory=dict)
     alone: bool = False
+    ready: bool = False
 
 
 class Scheduler:
@@ -173,29 +174,50 @@ class Scheduler:
         return lane
 
     def _assign(self, next_job: Callable[[], Job | None]) -> None:
+        """Gives jobs to workers: one to each first, and more to read ahead only once all workers have one."""
         reserved = self._place_those_alone()
-        while (room := self._room(but=reserved)) is not None:
+        while True:
+            lanes = [lane for lane in self._lanes if lane.ready and not lane.alone and lane is not reserved]
+            lane = min(lanes, key=lambda lane: len(lane.flights), default=None)
+            if lane is None or lane.flights:
+                if self._open_for(next_job):
+                    continue
+                if self._starting or lane is None or len(lane.flights) >= self._depth:
+                    return
             job = self._waiting.popleft() if self._waiting else next_job()
             if job is None:
                 return
-            self._hand(room or self._open_lane(), job, alone=False)
+            self._hand(lane, job, alone=False)
+
+    def _open_for(self, next_job: Callable[[], Job | None]) -> bool:
+        """Starts a worker if one may be started and there is a job that no other worker that starts will take."""
+        if len(self._lanes) >= self._workers:
+            return False
+        while len(self._waiting) <= self._starting:
+            job = next_job()
+            if job is None:
+                return False
+            self._waiting.append(job)
+        self._open_lane()
+        return True
+
+    @property
+    def _starting(self) -> int:
+        return sum(not lane.ready for lane in self._lanes)
 
     def _place_those_alone(self) -> _Lane | None:
-        """Gives jobs that must be alone an empty lane each; where there is none, one is kept free until it is empty."""
+        """Gives jobs that must be alone an empty worker each; where all are busy, the one returned is left to empty."""
         while self._alone:
-            lane = next((lane for lane in self._lanes if not lane.flights), None)
-            if lane is None and len(self._lanes) >= self._workers:
-                return min(self._lanes, key=lambda lane: len(lane.flights))
-            self._hand(lane or self._open_lane(), self._alone.popleft(), alone=True)
-        return None
-
-    def _room(self, *, but: _Lane | None) -> _Lane | Literal[False] | None:
-        """The lane for the next job: an empty one, False for a new one, the one with the fewest jobs, None for none."""
-        lanes = [lane for lane in self._lanes if lane is not but and not lane.alone and len(lane.flights) < self._depth]
-        fewest = min(lanes, key=lambda lane: len(lane.flights), default=None)
-        if (fewest is None or fewest.flights) and len(self._lanes) < self._workers:
-            return False
-        return fewest
+            lane = next((lane for lane in self._lanes if lane.ready and not lane.flights), None)
+            if lane is None:
+                break
+            self._hand(lane, self._alone.popleft(), alone=True)
+        if not self._alone or self._starting:
+            return None
+        if len(self._lanes) < self._workers:
+            self._open_lane()
+            return None
+        return min(self._lanes, key=lambda lane: len(lane.flights))
 
     def _hand(self, lane: _Lane, job: Job, *, alone: bool) -> None:
         self._tries[job.number] = self._tries.get(job.number, 0) + 1
@@ -220,6 +242,7 @@ class Scheduler:
             case Broken():
                 raise message.error
             case Ready():
+                lane.ready = True
                 self.device = self.device or message.device
                 self._workers = self._settings.workers or max(self._workers, message.devices)
             case Discovered():
@@ -269,23 +292,26 @@ class Scheduler:
 
     def _bury(self, lane: _Lane, death: Death) -> None:
         self._lanes.remove(lane)
-        active = [flight for flight in lane.flights.values() if flight.stage]
-        if not active:
+        if not lane.flights:
             self._barren += 1
             if self._barren >= _BARREN_STARTS:
                 raise EnvironmentProblem(
                     f"{_BARREN_STARTS} workers in a row ended without work: {death.reason}",
                     hint="The model may be too large for this machine's memory; see `pulvinar doctor`.",
                 )
-        if len(active) == 1:
-            self._blame(active[0], "out_of_memory" if death.out_of_memory else "failed", death.reason)
+        # Where the last words may be lost, or none of its jobs was at work, any of them may be to blame.
+        suspects = [flight for flight in lane.flights.values() if flight.stage and death.heard_all]
+        suspects = suspects or list(lane.flights.values())
+        if len(suspects) == 1:
+            self._blame(suspects[0], "out_of_memory" if death.out_of_memory else "failed", death.reason)
         else:
-            for flight in active:
+            for flight in suspects:
                 self._alone.append(flight.job)
                 self._updates.append(
                     Retried(flight.job, "failed", f"{death.reason}, with other items inside; now alone")
                 )
-        self._waiting.extendleft(reversed([flight.job for flight in lane.flights.values() if not flight.stage]))
+        others = [flight.job for flight in lane.flights.values() if not any(flight is one for one in suspects)]
+        self._waiting.extendleft(reversed(others))
 
     def _replace(self, lane: _Lane) -> None:
         """Ends a worker; what is inside is handed to another, and none of it is blamed."""

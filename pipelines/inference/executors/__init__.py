@@ -21,11 +21,13 @@ class Death:
     Attributes:
         reason: What is known of why.
         out_of_memory: Whether the system killed it for its memory.
+        heard_all: Whether all that it said has arrived; otherwise what it did last is not known.
     """
 
-    def __init__(self, reason: str, *, out_of_memory: bool = False) -> None:
+    def __init__(self, reason: str, *, out_of_memory: bool = False, heard_all: bool = True) -> None:
         self.reason = reason
         self.out_of_memory = out_of_memory
+        self.heard_all = heard_all
 
 
 class WorkerHandle(Protocol):
@@ -45,10 +47,7 @@ class Executor(Protocol):
         """Starts worker `index` of `workers`."""
 
     def wait(self, handles: Sequence[WorkerHandle], timeout: float) -> list[tuple[WorkerHandle, Message | Death]]:
-        """What workers have said since the last call; waits up to `timeout` seconds for the first word.
-
-        A `Death` comes after everything that the worker said.
-        """
+        """What workers have said since the last call; waits up to `timeout` seconds for the first word."""
 
     def close(self) -> None:
         """Ends every worker."""

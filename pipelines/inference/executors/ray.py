@@ -128,4 +128,4 @@ class RayExecutor:
         self._handles.remove(handle)
         memory = isinstance(error, self._ray.exceptions.OutOfMemoryError)
         reason = "the worker ran out of memory" if memory else "the worker's process or machine ended"
-        return Death(reason, out_of_memory=memory)
+        return Death(reason, out_of_memory=memory, heard_all=False)
