@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.errors import ExitCode
 from workflows.commands.arguments import JsonOption
 from workflows.commands.mechanisms import list_attention
-from workflows.console import next_steps, print_json, print_table
+from workflows.console import next_steps, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from pipelines.modelfolder import ModelRecord
 
 __all__ = ["doctor", "list_things", "schema"]
 
@@ -54,21 +57,55 @@ def _list_workflows(json: bool) -> None:
 
 
 def _list_models(output: Path, json: bool) -> None:
-    from pipelines.modelfolder import describe_models
+    from pipelines.errors import ModelFolderError
+    from pipelines.modelfolder import read_model_record
 
-    models = describe_models(output)
+    models: list[ModelRecord] = []
+    for record in sorted(output.glob("*/*/model/model.yaml")):
+        try:
+            models.append(read_model_record(record.parent))
+        except ModelFolderError as error:
+            say(f"{record.parent} is left out: {error.message}")
     if json:
-        print_json(models)
+        print_json(
+            [
+                {
+                    "folder": model.folder,
+                    "task": model.task,
+                    "parameters": model.parameters,
+                    "metrics": model.metrics,
+                    "created": model.created,
+                }
+                for model in models
+            ]
+        )
         return
     if not models:
         typer.echo(f"no trained model in {output}")
         next_steps({}, ["pulvinar run medical/hippocampus-quick"])
         return
     print_table(
-        ("model", "task", "parameters", "score"),
-        [(model["folder"], model["task"], f"{model['parameters']:,}", model["score"]) for model in models],
+        ("model", "task", "parameters", "part", "scores", "created"),
+        [
+            (
+                model.folder,
+                model.task,
+                f"{model.parameters:,}",
+                model.metrics.get("part", ""),
+                _scores(model),
+                model.created,
+            )
+            for model in models
+        ],
     )
-    next_steps({}, [f"pulvinar predict {models[-1]['folder']} SCANS --out predictions"])
+    next_steps({}, [f"pulvinar predict {models[-1].folder} SCANS --out predictions"])
+
+
+def _scores(model: ModelRecord) -> str:
+    """The means over classes, or every score of a model with one class."""
+    scores = {name: value for name, value in model.metrics.items() if isinstance(value, float)}
+    means = {name.removeprefix("mean/"): value for name, value in scores.items() if name.startswith("mean/")}
+    return ", ".join(f"{name} {value:.3g}" for name, value in list((means or scores).items())[:4])
 
 
 def schema(

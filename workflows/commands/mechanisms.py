@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.errors import ConfigurationError, ExitCode
+from pipelines.errors import ConfigurationError, EnvironmentProblem, ExitCode
 from workflows.commands.arguments import JsonOption
 from workflows.console import next_steps, print_json, print_table
 
@@ -58,6 +59,53 @@ def show_attention(
         print_table(("argument", "type", "default", "meaning"), [(key, *x.values()) for key, x in arguments.items()])
     next_steps({}, [f"pulvinar run WORKFLOW model.attention.name={name}"])
     return ExitCode.OK
+
+
+@attention.command("verify")
+def verify_attention(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="References or mechanisms; all of them by default.")
+    ] = None,
+    golden: Annotated[
+        Path | None, typer.Option(help="Folder of reference outputs; the one that PULVINAR_GOLDEN names by default.")
+    ] = None,
+    json: JsonOption = False,
+) -> int:
+    """Hold each mechanism against what its authors' code computes."""
+    from pipelines.fixtures import golden_root
+    from shared_attention.parity import verify
+
+    folder = golden or golden_root()
+    if folder is None or not folder.is_dir():
+        raise EnvironmentProblem(
+            f"there are no reference outputs at {folder}" if folder else "there are no reference outputs here",
+            hint="Name their folder: --golden DIR, or the variable PULVINAR_GOLDEN.",
+        )
+    try:
+        verdicts = verify(folder, names)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    wrong = [verdict for verdict in verdicts if not verdict.good]
+    if json:
+        print_json([verdict.as_dict() for verdict in verdicts])
+        return ExitCode.CRASH if wrong else ExitCode.OK
+    print_table(
+        ("reference", "mechanism", "verdict", "largest difference", "allowed", ""),
+        [
+            (x.case, x.mechanism, x.status, _small(x.difference), _small(x.tolerance), x.message)
+            for x in verdicts
+            if names or x.status != "unclaimed"
+        ],
+    )
+    equal = sum(verdict.status == "equal" for verdict in verdicts)
+    unclaimed = sum(verdict.status == "unclaimed" for verdict in verdicts)
+    typer.echo(f"{equal} equal, {len(wrong)} wrong; {unclaimed} references are of mechanisms that are not here")
+    next_steps({}, ["pulvinar attention list"])
+    return ExitCode.CRASH if wrong else ExitCode.OK
+
+
+def _small(value: float | None) -> str:
+    return "" if value is None else f"{value:.1e}"
 
 
 def _axes(card: Card) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from pipelines.errors import ExitCode
 from workflows.commands.arguments import JsonOption
-from workflows.console import next_steps, print_json, print_table
+from workflows.console import next_steps, print_json, print_table, say
 
 __all__ = ["predict"]
 
@@ -18,18 +17,19 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds it.")],
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Files, folders, globs, or a manifest.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and the ledger.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each loads the model once.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes, each with the model; one for each device by default.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds that one item may take.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="Further tries after a crash, a timeout or lack of memory.")] = 1,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failed items.")] = None,
-    executor: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    executor: Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "local",
     json: JsonOption = False,
 ) -> int:
     """Predict every item, and leave a ledger of what became of each. A second call does only what is missing."""
-    from pipelines.inference.progress import progress_reporter
-
     from pipelines.inference import BatchSettings, predict_batch
+    from pipelines.inference.progress import progress_reporter
 
     settings = BatchSettings(
         workers=workers,
@@ -48,8 +48,7 @@ def predict(
     if summary.failures:
         print_table(("item", "outcome", "reason"), [(x.item_id, x.outcome, x.reason) for x in summary.failures])
     again = f"pulvinar predict {model} {' '.join(inputs)} --out {out}"
-    next_steps(
-        {"results": out, "ledger": summary.ledger},
-        [f"{again}   (does only what is missing or changed)"] if summary.exit_code != ExitCode.OK else [],
-    )
+    if summary.stopped:
+        say(f"stopped early: {summary.stopped}; {summary.not_attempted} items were not attempted")
+    next_steps({"results": out, "ledger": summary.ledger}, [f"{again}   (does only what is missing or changed)"])
     return summary.exit_code
