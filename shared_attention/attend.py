@@ -147,6 +147,11 @@ def attend(
     rules = mask
     if bias is not None:
         rules = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, -math.inf)
+    if rules is not None and rules.requires_grad and not q.is_cuda:
+        # No fused kernel of the CPU gives a gradient to a bias; PyTorch's own way round it takes more passes than this.
+        weights = ((q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1) + rules).softmax(-1)
+        out = (functional.dropout(weights, dropout) if dropout else weights).to(v.dtype) @ v
+        return out if alive is None else out.masked_fill(~alive, 0.0)
     lead = q.shape[:-2]
     if len(lead) > 2:
         q, k, v, rules = _two_leading_axes(q, k, v, rules)

@@ -82,6 +82,14 @@ def test_every_form_equals_the_loop(name, lead, n, m, mask, bias, options) -> No
     with use_backend(name):
         torch.testing.assert_close(attend(q, k, v, mask=seen, bias=added, **options), expected)
     torch.testing.assert_close(attend_oracle(q, k, v, mask=seen, bias=added, **options), expected)
+    if added is not None:
+        added.requires_grad_(True)
+        with use_backend(name):
+            learned = attend(q, k, v, mask=seen, bias=added, **options)
+        torch.testing.assert_close(learned, expected)
+        (grad,) = torch.autograd.grad(learned.square().sum(), added)
+        (plain,) = torch.autograd.grad(attend_oracle(q, k, v, mask=seen, bias=added, **options).square().sum(), added)
+        torch.testing.assert_close(grad, plain)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
