@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from pipelines.task import TaskEntry, register_task, registered_tasks
@@ -26,7 +27,9 @@ class ServedModel(PythonModel):
         if home["task"] not in {entry.name for entry in registered_tasks()}:
             register_task(TaskEntry(home["task"], home["target"], ""))
 
-    def predict(self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Predicts every item.
 
         Args:
@@ -37,13 +40,11 @@ class ServedModel(PythonModel):
         Returns:
             Table `item_id, outcome, reason, files, summary`; files are told relative to `out`.
         """
-        import pandas as pd
-
         given = params or {}
         out = Path(given.get("out", "predictions"))
         predictor = self._predictor(str(given.get("device", "auto")))
         rows = []
-        for path in model_input["path"]:
+        for path in model_input["path"].explode().astype(str):
             if not Path(path).exists():
                 rows.append((Path(path).name, "failed", "no such file or folder", "[]", "{}"))
                 continue
