@@ -7,6 +7,7 @@ nested, quoted and escaped ones (`\${` is a plain `${`) go through OmegaConf's g
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -107,9 +108,9 @@ def _by_grammar(text: str) -> Parts:
         return mark(_variable(name, args, args_str, found))
 
     try:
-        # an empty default is meant, and the grammar would warn of it
-        tree = grammar_parser.parse(re.sub(rf"(\$\{{\s*env\s*:\s*{_NAME}\s*,)\s*\}}", r'\1""}', text))
-        visited = GrammarVisitor(on_key, on_resolver, memo=None).visit(tree)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # it warns of empty defaults, which are meant
+            visited = GrammarVisitor(on_key, on_resolver, memo=None).visit(grammar_parser.parse(text))
     except OmegaConfBaseException:
         raise InterpolationError(
             f"{show(text)} is not a reference that is understood; write ${{section.key}} or ${{env:NAME,default}}, "

@@ -19,7 +19,7 @@ from pipelines.config.reading import MAX_BYTES, ReadingError, Source, decode, re
 from pipelines.config.spelling import did_you_mean, nearest
 from pipelines.errors import ConfigurationError, Problem
 
-__all__ = ["EXTENDS", "Layers", "apply_overrides", "read_layers"]
+__all__ = ["EXTENDS", "Layers", "apply_overrides", "expand_home", "read_layers", "sort_problems"]
 
 EXTENDS = "extends"
 _MAX_LAYERS = 64
@@ -103,6 +103,8 @@ def _override_problem(override: str, key: str, equals: str, path: tuple[str, ...
         return f"{show(override)} has no key; write key=value, for example train.lr=1e-4"
     if not all(path):
         return f"{show(key)} has an empty part; keys are separated by single dots, as in train.lr"
+    if any("\ud800" <= character <= "\udfff" for character in key):
+        return f"{show(key)} holds a character that is not Unicode"
     if path[0] == EXTENDS:
         return "'extends' belongs in a workflow file; on the command line, override single keys"
     if len(path) > 40:
@@ -167,7 +169,7 @@ class _Reader:
             return
         extends = node.value.get(EXTENDS)
         for extended in self.extended(extends) if extends else ():
-            self.read(path.parent / Path(str(extended.value)).expanduser(), (*chain, path), extended.origin)
+            self.read(path.parent / expand_home(str(extended.value)), (*chain, path), extended.origin)
         kept = {name: child for name, child in node.value.items() if name != EXTENDS}
         self.layers.append(_in_layer(replace(node, value=kept), len(self.layers)))
         self.sources.append(path)
@@ -180,6 +182,8 @@ class _Reader:
             assert isinstance(item, Node)
             if not isinstance(item.value, str) or not item.value:
                 message = f"expected a file, or a list of files, relative to this one, got {show(item)}"
+            elif "\0" in item.value:
+                message = f"expected a file, got {show(item)}"
             elif is_reference(item.value):
                 message = f"references are refused here, since files are read first; write the path, got {show(item)}"
             else:
@@ -197,6 +201,11 @@ class _Reader:
         if shown.startswith(os.path.join("..", "..", "..")):
             shown = os.path.basename(absolute)
         return dotted((shown,))
+
+
+def expand_home(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` expanded, where there is such a home folder."""
+    return Path(os.path.expanduser(path))
 
 
 def _in_layer(node: Node, layer: int) -> Node:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipelines.config.inheritance import drop_former_variants, without
 from pipelines.config.judging import Finding, findings
-from pipelines.config.layers import EXTENDS, apply_overrides, read_layers, sort_problems
+from pipelines.config.layers import EXTENDS, apply_overrides, expand_home, read_layers, sort_problems
 from pipelines.config.merging import is_reference
 from pipelines.config.nodes import DEFAULT, KeyPath, Node, Origin, dotted, show, walk
 from pipelines.config.references import resolve_references
@@ -77,14 +77,21 @@ def load_workflow(
         ConfigurationError: Holds every problem of all files and overrides, by position.
     """
     folder = Path.cwd() if cwd is None else cwd
-    layers = read_layers(folder / Path(path).expanduser(), folder)
+    try:
+        return _load(folder / expand_home(path), overrides, os.environ if env is None else env, folder)
+    except RecursionError:
+        raise ConfigurationError("references nest values too deeply; write them out") from None
+
+
+def _load(path: Path, overrides: Sequence[str], env: Mapping[str, str], folder: Path) -> ResolvedWorkflow:
+    layers = read_layers(path, folder)
     tree = apply_overrides(layers, overrides, folder)
     problems = layers.problems
     model = _find_config(tree, problems)
     if model is None:
         raise ConfigurationError(sort_problems(problems, layers.displays)[:_MAX_PROBLEMS])
     shape = Shape.of(model)
-    resolved = resolve_references(tree, shape, os.environ if env is None else env, folder)
+    resolved = resolve_references(tree, shape, env, folder)
     problems += resolved.problems
     config, tree, found, notices = _validate(model, shape, settle(shape, resolved.tree))
     found = [finding for finding in found if not _within(finding.path, resolved.failed)]

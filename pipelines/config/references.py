@@ -156,6 +156,8 @@ class _Resolver:
 
             value = str(found) if (found := data_root()) is not None else None
         if value is not None:
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise _Unresolved(f"the environment variable {part.name} holds bytes that are not UTF-8 text")
             return replace(node, value=value, folder=self.cwd, variables=(part.name,))
         if part.default is not None:
             default = self.join(part.default, node, path)

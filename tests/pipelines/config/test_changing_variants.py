@@ -14,7 +14,7 @@ import pytest
             "{name: full, heads: 8}", ["name=window"], {"name": "window", "heads": 1},
             ["model.attention.name: full → window; dropped heads=8"], id="value that the new one refuses",
         ),
-        pytest.param("{name: full, heads: 2}", ["name=window"], {"name": "window", "heads": 2}, [], id="value it takes"),
+        pytest.param("{name: full, heads: 2}", ["name=window"], {"name": "window", "heads": 2}, [], id="value taken"),
         pytest.param(
             "{name: window, window: [4, 4], shift: false}", ["name=agent"], {"name": "agent", "agents": 49},
             ["model.attention.name: window → agent; dropped window=[4, 4], shift=false"], id="fields it does not have",

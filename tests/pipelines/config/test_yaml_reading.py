@@ -229,3 +229,38 @@ def _problems(workspace: Any, path: Path) -> list[str]:
     with pytest.raises(ConfigurationError) as caught:
         load_workflow(path, env={}, cwd=workspace.folder)
     return str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "expected"),
+    [
+        pytest.param('extends: "a\\0b"\n', [], "extends: expected a file, got 'a\\x00b'", id="NUL in extends"),
+        pytest.param("extends: ~nobody-of-that-name/a\n", [], "extends: no file", id="unknown home in extends"),
+        pytest.param("extends: " + "a" * 5000 + "\n", [], "extends: cannot read", id="long name in extends"),
+        pytest.param(
+            "task: test/stand-in\n", ["name=\udc80"], "name: holds a control character (U+DC80)", id="not Unicode"
+        ),
+        pytest.param(
+            "task: test/stand-in\n", ["\udc80=1"], "holds a character that is not Unicode", id="key that is not Unicode"
+        ),
+        pytest.param(
+            '"a\\nb\\e[31m": 1\ntask: test/stand-in\n', [], "w.yaml:1:1  a\\nb\\x1b[31m: unknown key", id="key"
+        ),
+    ],
+)
+def test_odd_characters_neither_crash_nor_reach_the_terminal(
+    workspace: Any, text: str, overrides: list[str], expected: str
+) -> None:
+    problems = workspace.problems(text, *overrides)
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_references_that_nest_without_end_are_refused(workspace: Any) -> None:
+    nested = "".join(f"x{index + 1}: {'[' * 38}'${{x{index}}}'{']' * 38}\n" for index in range(60))
+    assert workspace.problems(workspace.valid + "x0: 1\n" + nested)
+
+
+def test_a_variable_that_is_not_unicode_is_refused_in_words(workspace: Any) -> None:
+    text = workspace.valid.replace("path: scans", "path: scans\n  note: ${env:NOTE}")
+    (problem,) = workspace.problems(text, env={"NOTE": "\udc80"})
+    assert problem == "w.yaml:5:9  data.note: the environment variable NOTE holds bytes that are not UTF-8 text"
