@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipelines.errors import TrainingError
 from pipelines.task import Task
 from pipelines.training.machine import Precision, channels_last, make_accelerator, to_channels_last
-from pipelines.training.sampling import batch_case_ids, derive_seed, map_tensors
+from pipelines.training.sampling import batch_case_ids, map_tensors, seed_torch
 from pipelines.training.settings import AdamW, StochasticGradientDescent, TrainingSettings
 
 __all__ = ["Engine", "StepOutcome", "average_weights", "make_optimizer"]
@@ -84,7 +84,7 @@ class Engine:
         losses = []
         for index, batch in enumerate(batches):
             moved = map_tensors(batch, self._move)
-            torch.manual_seed(derive_seed(self.seed, _STEP, number, index, self.accelerator.process_index))
+            seed_torch(self.seed, _STEP, number, index, self.accelerator.process_index)
             last = index == len(batches) - 1
             with nullcontext() if last else self.accelerator.no_sync(self._trained):
                 parts = _checked(self.task.loss_step(self._trained, moved))
