@@ -43,6 +43,9 @@ _TAGS = [
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "DirectoryRecordSequence",
 ]  # fmt: skip
 
+# JPEG 2000 of an empty image comes to some thousands of pixels a byte.
+_MOST_PIXELS_PER_BYTE = 20_000
+
 # Storage classes with pixels that are no scan, by the last parts of their UID under 1.2.840.10008.5.1.4.1.1.
 _ROOT = "1.2.840.10008.5.1.4.1.1."
 _NOT_A_SCAN = {
@@ -132,7 +135,7 @@ def _header(path: Path, dataset: Any) -> DicomHeader:
 
     class_uid = text("SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
     rows, columns = int(dataset.get("Rows") or 0), int(dataset.get("Columns") or 0)
-    problem = _problem(dataset, class_uid, rows, columns)
+    problem = _problem(dataset, class_uid, rows, columns) or _too_large(path, dataset, rows * columns)
     return DicomHeader(
         path=path,
         series_uid=text("SeriesInstanceUID"),
@@ -160,6 +163,14 @@ def _problem(dataset: Any, class_uid: str, rows: int, columns: int) -> str:
             syntax = "" if dataset.file_meta.get("TransferSyntaxUID") else ", no transfer syntax"
             return f"not a DICOM image: no image size{syntax} and no storage class in its header"
         return f"{UID(class_uid).name}, not an image" if UID(class_uid).name != class_uid else "not an image"
+    return ""
+
+
+def _too_large(path: Path, dataset: Any, pixels: int) -> str:
+    """A corrupt size would have memory set aside for pixels that no file of this length can hold, however coded."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    if count < 1 or count * pixels > path.stat().st_size * _MOST_PIXELS_PER_BYTE:
+        return f"corrupt header: {count} frames of {pixels} pixels in {path.stat().st_size} bytes"
     return ""
 
 

@@ -56,7 +56,7 @@ def read_nifti(case_id: str, path: Path, *, channels: int | None) -> Reading:
     affine, notes = _affine(case_id, image)
     try:
         array = _voxels(path, image)
-    except (OSError, EOFError, zlib.error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, ValueError, OverflowError) as error:
         raise CaseError(case_id, f"truncated or corrupt: {brief(error, path)}", hint=_COPY_AGAIN) from error
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
@@ -132,7 +132,7 @@ def _open(case_id: str, path: Path) -> Any:
     not_nifti = "Open it in a viewer; the name says NIfTI, the content does not."
     try:
         image = nibabel.load(path)
-    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, KeyError) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, ValueError, KeyError, OverflowError) as error:
         raise CaseError(case_id, f"not a NIfTI file: {brief(error, path)}", hint=not_nifti) from error
     except (OSError, EOFError, zlib.error) as error:
         raise CaseError(case_id, f"truncated or corrupt: {brief(error, path)}", hint=_COPY_AGAIN) from error
@@ -182,6 +182,9 @@ def _check_size(case_id: str, path: Path, image: Any) -> None:
             hint="A .hdr file needs its .img file beside it, and the other way round.",
         )
     held = data.stat().st_size * (_LARGEST_GZIP_RATIO if data.name.lower().endswith(".gz") else 1)
+    offset = float(image.dataobj.offset)
+    if not 0 <= offset <= held:
+        raise CaseError(case_id, f"corrupt header: voxels start at byte {offset:g}", hint=_COPY_AGAIN)
     needed = math.prod(shape) * image.get_data_dtype().itemsize
     if needed > held:
         raise CaseError(

@@ -22,6 +22,8 @@ __all__ = ["is_picture_name", "read_picture", "read_picture_labels", "write_pict
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 _CENTIMETRE = 3
+# No coding shrinks a picture further; a corrupt size would have memory set aside for it.
+_MOST_PIXELS_PER_BYTE = 20_000
 
 
 def is_picture_name(name: str) -> bool:
@@ -103,6 +105,8 @@ def _load_tiff(case_id: str, path: Path, *, labels: bool) -> tuple[NDArray[Any],
 
     with tifffile.TiffFile(path) as file:
         page: Any = file.pages[0]
+        if page.size > path.stat().st_size * _MOST_PIXELS_PER_BYTE:
+            raise CaseError(case_id, f"corrupt header: {page.size} pixels in a small file", hint="Copy it again.")
         series = file.series[0]
         if len(file.pages) > 1 and len(series.levels) == 1:
             raise _several_pages(case_id, len(file.pages))

@@ -23,7 +23,8 @@ def quiet() -> Iterator[None]:
     it, the last one out restores it.
     """
     global _readers, _filters
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    for library in ("pydicom", "tifffile", "highdicom"):
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with _lock:
         if _readers == 0:
             _filters = warnings.catch_warnings()
