@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from pipelines.caseids import some
 from pipelines.cases import Case
 from pipelines.errors import DataError
 
@@ -46,7 +46,7 @@ def strata_of(cases: Sequence[Case], label: str | None, notes: list[str]) -> dic
 
 
 def draw_share(
-    cases: Sequence[Case], strata: Mapping[str, str], share: float, seed: tuple[int, ...], *, leave_one: bool = True
+    cases: Sequence[Case], strata: Mapping[str, str], share: float, seed: tuple[int, ...], *, leave: int = 1
 ) -> set[str]:
     """Groups that hold about `share` of the cases, of each stratum alike; at least one group.
 
@@ -55,7 +55,7 @@ def draw_share(
         strata: Case id → stratum. A group whose cases differ makes a stratum of its mixture.
         share: Wanted share of the cases, above 0 and below 1.
         seed: Seed of the draw.
-        leave_one: Never take all groups. Needs two groups or more.
+        leave: How many groups are left at least; there must be more than that.
     """
     import numpy as np
 
@@ -80,33 +80,41 @@ def draw_share(
                 owed -= sizes[group]
     if not chosen:
         chosen = {min(order, key=lambda group: sizes[group])}
-    if leave_one and len(chosen) == len(sizes):
-        chosen.discard(min(order, key=lambda group: sizes[group]))
+    for group in reversed(order):
+        if len(sizes) - len(chosen) >= leave:
+            break
+        chosen.discard(group)
     return chosen
 
 
 def draw_folds(
     cases: Sequence[Case], strata: Mapping[str, str], folds: int, seed: int, notes: list[str]
 ) -> list[set[str]]:
-    """Groups of each fold, for cases in a fixed order and of at least `folds` groups."""
-    import numpy as np
-    from sklearn.model_selection import StratifiedGroupKFold
+    """Groups of each fold, none of them empty, for cases of at least `folds` groups.
 
-    groups = np.array([case.group for case in cases])
-    _, codes = np.unique([strata[case.case_id] for case in cases], return_inverse=True)
-    rare = bool(np.bincount(codes).min() < folds)
-    if rare:
-        notes.append(f"some values of the label are rarer than {folds} cases, so not every fold has them")
-    if np.bincount(codes).max() < folds:
-        notes.append("no value of the label is common enough to be kept in proportion; folds are drawn by group alone")
-        codes = np.zeros(len(cases), dtype=int)
-    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The least populated class", category=UserWarning)
-        drawn = [set(groups[test].tolist()) for _, test in splitter.split(codes, codes, groups)]
-    if any(not fold for fold in drawn):
-        raise DataError(
-            f"{len(set(groups.tolist()))} groups leave a fold of {folds} empty: one group holds too many of the cases",
-            hint="Ask for fewer folds (split.folds).",
-        )
+    The largest groups are dealt first, each to the fold that has least of what the group holds, then to the smallest
+    fold. An empty fold always comes first, so none stays empty, which scikit-learn's `StratifiedGroupKFold` does not
+    promise.
+    """
+    import numpy as np
+
+    content: dict[str, Counter[str]] = defaultdict(Counter)
+    for case in cases:
+        content[case.group][strata[case.case_id]] += 1
+    totals = sum(content.values(), Counter[str]())
+    rare = sorted(value for value, count in totals.items() if count < folds)
+    if rare and len(totals) > 1:
+        notes.append(f"rarer than {folds} cases, so not in every fold: {some(rare)}")
+    names = sorted(content)
+    shuffled = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
+    drawn: list[set[str]] = [set() for _ in range(folds)]
+    held = [Counter[str]() for _ in range(folds)]
+    for group in sorted(shuffled, key=lambda name: -content[name].total()):
+
+        def burden(fold: int, own: Counter[str] = content[group]) -> tuple[float, int]:
+            return sum(count * held[fold][value] / totals[value] for value, count in own.items()), held[fold].total()
+
+        chosen = min(range(folds), key=burden)
+        drawn[chosen].add(group)
+        held[chosen].update(content[group])
     return drawn

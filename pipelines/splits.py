@@ -214,8 +214,9 @@ def _test_groups(
     _need_groups(cases, free, given, settings)
     if settings.folds is not None:
         return draw_folds(free, strata, settings.folds, seed, notes)[settings.fold]
-    leave_one = "train" not in given.values()
-    return draw_share(free, strata, settings.test, (seed, _TEST_STREAM), leave_one=leave_one)
+    others = 1 + (settings.validation > 0 and "validation" not in given.values())
+    leave = max(0, others - list(given.values()).count("train"))
+    return draw_share(free, strata, settings.test, (seed, _TEST_STREAM), leave=leave)
 
 
 def _validation_groups(

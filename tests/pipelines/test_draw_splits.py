@@ -104,6 +104,20 @@ def test_another_seed_draws_other_cases_and_the_validation_share_does_not_move_t
     assert first.part("test") == third.part("test")
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 20), st.sampled_from("aabc")), min_size=2, max_size=30), st.data())
+def test_no_fold_is_empty_however_groups_differ(groups: list[tuple[int, str]], data: st.DataObject) -> None:
+    folds = data.draw(st.integers(2, len(groups)))
+    cases = [
+        Case(f"{group}-{n}", str(group), {}, {"kind": kind})
+        for group, (size, kind) in enumerate(groups)
+        for n in range(size)
+    ]
+    for fold in range(folds):
+        wanted = SplitSettings(folds=folds, fold=fold, validation=0, stratify="kind")
+        assert draw_splits(table(cases), wanted, 0)[0].part("test")
+
+
 def test_values_too_rare_for_the_folds_are_noted_not_fatal() -> None:
     divided, record = draw_splits(
         numbered(10, kind=[f"k{n // 2}" for n in range(10)]), SplitSettings(folds=5, stratify="kind"), 0

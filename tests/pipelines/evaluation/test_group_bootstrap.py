@@ -88,6 +88,6 @@ def test_p_agrees_with_scipy_for_many_groups() -> None:
 
 def test_thousands_of_cases_take_less_than_two_seconds() -> None:
     values = np.random.default_rng(0).random((2000, 12))
-    started = time.perf_counter()
+    started = time.process_time()
     resampled_means(GroupSums(values, np.arange(2000)), resamples=2000, seed=0)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

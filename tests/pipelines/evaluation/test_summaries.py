@@ -164,6 +164,6 @@ def test_two_thousand_cases_are_summed_up_in_two_seconds() -> None:
     ids = [f"{number:04}" for number in range(2000)]
     rows = table((ids[i], f"c{j}", f"m{k}", values[i, j, k]) for i, j, k in np.ndindex(*values.shape))
     listed = [Case(case_id, case_id, {}) for case_id in ids]
-    started = time.perf_counter()
+    started = time.process_time()
     summarise(rows, listed)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
