@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -93,8 +93,6 @@ _leaves = st.sampled_from(
         "a$b",
         "plain",
         3,
-        True,
-        None,
     ]
 )
 
@@ -107,10 +105,7 @@ def test_references_resolve_as_omegaconf_resolves_them(tree: dict[str, Any]) -> 
         expected = OmegaConf.to_container(config, resolve=True)
     except (OmegaConfBaseException, RecursionError):
         assert _resolve(tree).problems
-        assume(False)
-    texts = [value for value in (*tree.values(), *tree["c"].values()) if isinstance(value, str) and "${" in value]
-    # in text, OmegaConf writes True and None as Python does; here they are written as in YAML
-    assume(not texts or all(value not in (True, None) for value in (tree["a"], tree["b"], *tree["c"].values())))
+        return
     resolved = _resolve(tree)
     assert not resolved.problems
     assert plain(resolved.tree) == expected
