@@ -109,7 +109,7 @@ def _with_header(array: NDArray[Any], header: bytes) -> Any:
     import nibabel
 
     sizes = {int.from_bytes(header[:4], order) for order in ("little", "big")}
-    image_class = nibabel.Nifti2Image if 540 in sizes else nibabel.Nifti1Image
+    image_class: Any = nibabel.Nifti2Image if 540 in sizes else nibabel.Nifti1Image
     kept = image_class.header_class(header, check=False)
     kept = kept.as_byteswapped("<") if kept.endianness == ">" else kept
     kept.set_data_dtype(array.dtype)

@@ -147,9 +147,9 @@ def test_loops_of_links_and_locked_folders_end(tmp_path: Path) -> None:
     assert [item.item_id for item in discover([tmp_path])] == ["a_scan", "gone"]
 
 
-def test_two_thousand_files_take_seconds(tmp_path: Path, write_series: SeriesWriter) -> None:
+def test_headers_of_many_files_are_read_quickly(tmp_path: Path, write_series: SeriesWriter) -> None:
     write_series(tmp_path / "s", np.ones((200, 8, 8)))
     started = time.perf_counter()
     (item,) = discover([tmp_path])
     assert len(item.paths) == 200
-    assert time.perf_counter() - started < 2.0
+    assert time.perf_counter() - started < 4.0  # 20 ms a file, ten times what it takes
