@@ -208,7 +208,14 @@ def _judge_and_write(
 
 def _summarise(task: Task, table: pd.DataFrame, judged: tuple[Case, ...]) -> pd.DataFrame:
     settings = task.config.evaluate
-    return summarise(table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=task.config.seed)
+    return summarise(
+        table,
+        judged,
+        metrics=task.metrics,
+        resamples=settings.resamples,
+        confidence=settings.confidence,
+        seed=task.config.seed,
+    )
 
 
 def _draw(

@@ -83,7 +83,14 @@ def evaluate_model(
     judgement = judge_cases(task, task.predictor(loaded.network, device=chosen_device), judged)
     table = rows_to_table(judgement.rows, judged)
     settings = config.evaluate
-    summary = summarise(table, judged, resamples=settings.resamples, confidence=settings.confidence, seed=config.seed)
+    summary = summarise(
+        table,
+        judged,
+        metrics=task.metrics,
+        resamples=settings.resamples,
+        confidence=settings.confidence,
+        seed=config.seed,
+    )
     write_atomically(out / f"{part}.cases.csv", table.to_csv(index=False))
     write_atomically(out / f"{part}.summary.csv", summary.to_csv(index=False))
     return ModelEvaluation(judged, table, summary, judgement.failures)
