@@ -75,6 +75,14 @@ class CaseStore:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(prepare, cases))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A lock belongs to its process; another one, started by spawning, makes its own.
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     def _prepare(self, case: Case) -> StoredCase:
         scan = read_image(case, channels=self.preprocessing.channels)
         prepared = self.preprocessing.prepare(scan)

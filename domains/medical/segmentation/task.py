@@ -240,6 +240,8 @@ class SegmentationTask(Task):
     def _known_channels(self) -> int:
         if self._plan is not None:
             return self._plan.preprocessing.channels
+        if isinstance(self.config.preprocess.channels, int):
+            return self.config.preprocess.channels
         if self._channels is None:
             self.read_cases()
         return self._channels or 1
