@@ -1,8 +1,8 @@
 """What the training loop costs beside a bare PyTorch loop that does the same work.
 
 Both loops prepare the same samples, run the same network in the same precision, clip, step AdamW and read the loss.
-They take turns, and the fastest turn of each counts; processor time is compared, which other work on the machine sways
-least.
+They take turns, each turn gives a ratio, and the median ratio counts; processor time is compared, which other work on
+the machine sways least.
 
     OMP_NUM_THREADS=1 python benchmarks/training_overhead.py
 """
@@ -115,7 +115,7 @@ def seconds_per_step(loop: Any, steps: int, precision: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=9)
     options = parser.parse_args()
     precision = choose_precision("auto", "cpu")
     bare, ours = [], []
@@ -123,8 +123,10 @@ def main() -> None:
         bare.append(seconds_per_step(bare_loop, options.steps, precision))
         ours.append(seconds_per_step(our_loop, options.steps, precision))
     print(f"{precision}, {torch.get_num_threads()} thread(s), batches of {BATCH} x {SIDE}x{SIDE}")
-    print(f"bare loop {1e3 * min(bare):.2f} ms/step, train {1e3 * min(ours):.2f} ms/step")
-    print(f"overhead {100 * (min(ours) / min(bare) - 1):+.1f} %, {1e6 * (min(ours) - min(bare)):.0f} µs/step")
+    print(f"bare loop {1e3 * np.median(bare):.2f} ms/step, train {1e3 * np.median(ours):.2f} ms/step")
+    percent = 100 * (np.array(ours) / np.array(bare) - 1)
+    low, middle, high = np.quantile(percent, [0.25, 0.5, 0.75])
+    print(f"overhead {middle:+.1f} % (middle half of {len(percent)} turns: {low:+.1f} to {high:+.1f} %)")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ is full.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ _SHUFFLE, _SAMPLE = 1, 2
 
 def derive_seed(*parts: int) -> int:
     """A 64-bit seed from a run's seed and whatever else tells the uses of it apart."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest(), "little")
 
 
 def seed_torch(*parts: int) -> None:
