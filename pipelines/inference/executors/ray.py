@@ -83,10 +83,12 @@ class RayExecutor:
         self._handles: list[_ActorHandle] = []
         self._started = not ray.is_initialized()
         if self._started:
+            # Ray raises bare exceptions when a cluster does not start.
             try:
                 ray.init(address=address, log_to_driver=False, include_dashboard=False, configure_logging=False)
-            except (ConnectionError, RuntimeError, OSError, ValueError) as error:
-                raise EnvironmentProblem(f"the Ray cluster {address or ''} does not answer: {error}") from error
+            except Exception as error:
+                where = f"at {address}" if address else "on this machine"
+                raise EnvironmentProblem(f"the Ray cluster {where} does not answer: {error}") from error
 
     def start(self, index: int, workers: int) -> _ActorHandle:
         """Starts an actor; it takes a GPU where the cluster has them."""
