@@ -1,8 +1,8 @@
 """Our modules against published ones: build from the authors' arguments, load their state, compare what comes out.
 
-A reference is a folder `NAME/CASE/` with `meta.json` (the constructor's arguments), `state.safetensors` (parameters and
-buffers under the authors' names) and `io.safetensors` (`in.*` and `out*`); see `published` for how it is mapped onto
-ours.
+A reference is a folder `NAME/CASE/` with `meta.json` (`constructor`, and `forward_args` and `recurrence` where the module
+is called with more than tensors), `state.safetensors` (parameters and buffers under the authors' names) and
+`io.safetensors` (`in.*` and `out*`); see `published` for how it is mapped onto ours.
 
     verdicts = verify(Path("golden"), ["swin_block", "window"])   # by reference, by case, or by mechanism
 """
@@ -119,7 +119,10 @@ def _compare(folder: Path, adapter: type[Adapter]) -> tuple[float, str]:
     inputs = {name[3:]: value for name, value in tensors.items() if name.startswith("in.")}
     expected = {name: value for name, value in tensors.items() if name == "out" or name.startswith("out.")}
     state = {name: value for name, value in load_file(folder / "state.safetensors").items() if name != "_empty"}
-    used = adapter(Given(meta.get("constructor") or {}), State(state), inputs)
+    call = dict(meta.get("forward_args") or {})
+    if "recurrence" in meta:
+        call["recurrence"] = meta["recurrence"]
+    used = adapter(Given(meta.get("constructor") or {}), State(state), inputs, call)
     card(used.mechanism)  # an adapter must belong to a registered mechanism
     module = used.load()
     with torch.no_grad():

@@ -127,17 +127,21 @@ class Adapter(ABC):
     Args:
         given: The authors' constructor arguments.
         state: The authors' parameters and buffers.
-        inputs: What the module is called with, where it is known; empty when only weights are loaded.
+        inputs: Tensors that the module is called with, where they are known; empty when only weights are loaded.
+        call: What else it is called with, such as `size` or how often, under the authors' names; empty likewise.
     """
 
     fixture: str
     mechanism: str
     tolerance: float = 1e-5
 
-    def __init__(self, given: Given, state: State, inputs: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, given: Given, state: State, inputs: Mapping[str, Tensor], call: Mapping[str, Any] | None = None
+    ) -> None:
         self.given = given
         self.state = state
         self.inputs = inputs
+        self.call = Given(call or {})
 
     @abstractmethod
     def build(self) -> nn.Module:
