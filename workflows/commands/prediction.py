@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from pipelines.errors import ConfigurationError
 from workflows.commands.arguments import JsonOption
 from workflows.console import next_steps, print_json, print_table, say
 
 __all__ = ["predict"]
+
+
+def _known_device(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ConfigurationError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
+    return device
 
 
 def predict(
@@ -20,11 +29,17 @@ def predict(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes, each with the model; one for each device by default.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_known_device, metavar="DEVICE")
+    ] = "auto",
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds that one item may take.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="Further tries after a crash, a timeout or lack of memory.")] = 1,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failed items.")] = None,
     executor: Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "local",
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the model, like infer.mirror=false."),
+    ] = None,
     json: JsonOption = False,
 ) -> int:
     """Predict every item, and leave a ledger of what became of each. A second call does only what is missing."""
@@ -38,6 +53,7 @@ def predict(
         retries=retries,
         max_failures=max_failures,
         executor=executor,
+        changes=_changes(changes or ()),
     )
     with progress_reporter() as report:
         summary = predict_batch(model, inputs, out, settings, report=report)
@@ -52,3 +68,19 @@ def predict(
         say(f"stopped early: {summary.stopped}; {summary.not_attempted} items were not attempted")
     next_steps({"results": out, "ledger": summary.ledger}, [f"{again}   (does only what is missing or changed)"])
     return summary.exit_code
+
+
+def _changes(settings: Sequence[str]) -> dict[str, Any]:
+    """`infer.mirror=false` → `{"infer.mirror": False}`."""
+    import yaml
+
+    changes = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not key or not equals:
+            raise ConfigurationError(f"{setting!r} is no setting; write KEY=VALUE, for example infer.mirror=false")
+        try:
+            changes[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigurationError(f"{key}: {text!r} is no value; put quotation marks around text") from None
+    return changes
