@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
 
 def _deliver_until_end(run: RunFolder, ended: threading.Event) -> int:
     delivery = Delivery(run)
-    pause, failures_after_end = _POLL_SECONDS, 0
+    pause, failures = _POLL_SECONDS, 0
     while True:
         last = ended.is_set()
         if last:
@@ -71,11 +71,11 @@ def _deliver_until_end(run: RunFolder, ended: threading.Event) -> int:
             delivery.deliver()
             if last:
                 return 0
-            pause = _POLL_SECONDS
+            pause, failures = _POLL_SECONDS, 0
         except Exception as error:  # noqa: BLE001 - whatever the store does, the journal keeps it and it is tried again
             print(f"not delivered, will try again: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201
-            failures_after_end += last
-            if failures_after_end >= _LAST_ATTEMPTS:
+            failures += 1
+            if last and failures >= _LAST_ATTEMPTS:
                 return 1
             pause = min(pause * 2, _LONGEST_PAUSE)
         ended.wait(pause) if not last else time.sleep(_POLL_SECONDS)

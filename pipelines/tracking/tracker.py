@@ -42,8 +42,8 @@ RunState = Literal["finished", "failed", "interrupted"]
 
 _MLFLOW_STATES: dict[RunState, str] = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
-_PATIENCE_SECONDS = 60.0
-"""How long the end of a run waits for deliveries that make no progress."""
+_PATIENCE_SECONDS = 120.0
+"""How long the end of a run waits for deliveries that make no progress; a sender that fails ends long before."""
 
 _log = logging.getLogger("pulvinar.tracking")
 
