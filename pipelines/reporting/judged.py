@@ -89,8 +89,10 @@ class Judged:
         )
 
     def summary_classes(self) -> list[str]:
-        """Classes of the summary: those of the cases, then what is summed over them."""
+        """Classes of the summary: those of the cases, then what is summed over them where there are several."""
         listed = _in_order(row.class_name for row in self._contents.summaries)
+        if len(self.classes) == 1:
+            return self.classes
         return [*self.classes, *(name for name in listed if name not in self.classes)]
 
     def strips(self, metric: Metric) -> list[Strip]:

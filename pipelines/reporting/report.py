@@ -105,14 +105,16 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     ]
 
 
-def _results(judged: Judged) -> list[dict[str, Any]]:
-    return [
-        {
-            "class_name": "Mean of the classes" if class_name == OVER_CLASSES else class_name,
-            "cells": [judged.summary(class_name, metric.name) for metric in judged.metrics],
-        }
-        for class_name in judged.summary_classes()
-    ]
+def _results(judged: Judged) -> dict[str, Any]:
+    """The table of means: whatever there is more of, classes or metrics, goes down the page."""
+    classes = judged.summary_classes() if judged.metrics else []
+    cells = [[judged.summary(class_name, metric.name) for metric in judged.metrics] for class_name in classes]
+    names = ["Mean of the classes" if name == OVER_CLASSES else name for name in classes]
+    labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in judged.metrics]
+    if len(labels) > max(4, len(names)):
+        cells = [list(row) for row in zip(*cells, strict=True)]
+        return {"corner": "Metric", "columns": names, "rows": list(zip(labels, cells, strict=True))}
+    return {"corner": "Class", "columns": labels, "rows": list(zip(names, cells, strict=True))}
 
 
 def _axis(metric: Any) -> str:
@@ -169,8 +171,11 @@ def _curves(contents: RunContents) -> list[tuple[str, Any]]:
         ("Loss in training", _lines(history, losses, lead="train/loss", strip="train/"), None)
     ]
     metrics = list(dict.fromkeys(name.split("/")[1] for name in names if name.startswith("validation/")))
-    for metric in metrics:
+    judged = [metric for metric in metrics if describe_metric(metric, contents.metrics.get(metric)).better]
+    for metric in judged or metrics:
         own = [name for name in names if name.split("/")[:2] == ["validation", metric]]
+        if len(own) == 2:  # one class, which is its own mean
+            own = own[:1]
         label = describe_metric(metric).label
         lines = _lines(history, own, lead=f"validation/{metric}", strip=f"validation/{metric}/", lead_name="mean")
         charts.append((f"{label} on the validation part", lines, marker))
