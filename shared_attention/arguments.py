@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
-__all__ = ["choose_heads", "heads_of", "per_axis", "positive", "volume"]
+__all__ = ["choose_heads", "heads_of", "largest_divisor", "per_axis", "positive", "volume"]
 
 
 def per_axis(name: str, value: int | Sequence[int], rank: int, *, minimum: int = 1) -> tuple[int, ...]:
@@ -66,6 +66,11 @@ def heads_of(dim: int, heads: int | None, width: int = 32) -> tuple[int, int]:
         allowed = ", ".join(str(number) for number in range(1, dim + 1) if dim % number == 0)
         raise ValueError(f"heads {heads} does not divide {dim} channels; these do: {allowed}")
     return heads, dim // heads
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of a number that is not above a limit, at least one: `largest_divisor(12, 5) == 4`."""
+    return max(part for part in range(1, max(1, limit) + 1) if number % part == 0)
 
 
 def volume(value: int | Sequence[int], rank: int) -> int:

@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 __all__ = ["BatchNorm", "GroupNorm", "NormName", "make_norm"]
 
@@ -42,7 +41,8 @@ class GroupNorm(nn.Module):
         """`(B, *S, C)` to the same; `mask` bool `(B, *S)`, True for a real token, padded tokens are zero."""
         if mask is None:
             rows = x.movedim(-1, 1)
-            return functional.group_norm(rows, self.groups, self.weight, self.bias, self.eps).movedim(1, -1)
+            # not the one of nn.functional, which refuses a single value
+            return torch.group_norm(rows, self.groups, self.weight, self.bias, self.eps).movedim(1, -1)
         parts = x.flatten(1, -2).unflatten(-1, (self.groups, -1))  # (B, N, g, C/g)
         real = mask.flatten(1)[:, :, None, None]  # (B, N, 1, 1)
         count = (real.sum(1, keepdim=True) * parts.shape[-1]).clamp(min=1)
