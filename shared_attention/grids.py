@@ -35,10 +35,12 @@ __all__ = [
     "gather_halo",
     "group_grid",
     "merge",
+    "merge_dilated",
     "merge_strided",
     "pad_grid",
     "pad_to_multiple",
     "partition",
+    "partition_dilated",
     "partition_map",
     "partition_strided",
     "region_size",
@@ -101,18 +103,12 @@ def group_grid(grid: Grid, window: Grid) -> tuple[int, ...]:
 
 def partition(x: Tensor, window: Grid) -> Tensor:
     """Cut into windows of neighbours: `(B, *S, C)` to `(B, G, n, C)`; the window divides the grid."""
-    axes = len(window)
-    split = _interleaved(group_grid(x.shape[1:-1], window), window)
-    order = [0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1]
-    return x.reshape(x.shape[0], *split, x.shape[-1]).permute(order).flatten(1 + axes, -2).flatten(1, axes)
+    return partition_dilated(x, window, [1] * len(window))
 
 
 def merge(windows: Tensor, window: Grid, grid: Grid) -> Tensor:
     """The reverse of `partition`: `(B, G, n, C)` to `(B, *grid, C)`."""
-    axes = len(window)
-    x = windows.reshape(windows.shape[0], *group_grid(grid, window), *window, windows.shape[-1])
-    order = [0, *_interleaved(range(1, axes + 1), range(axes + 1, 2 * axes + 1)), 2 * axes + 1]
-    return x.permute(order).reshape(windows.shape[0], *grid, windows.shape[-1])
+    return merge_dilated(windows, window, [1] * len(window), grid)
 
 
 def partition_map(values: Tensor, window: Grid) -> Tensor:
@@ -130,17 +126,39 @@ def partition_strided(x: Tensor, size: Grid) -> Tensor:
     Returns:
         `(B, G, n, C)`, G the product of the strides, row-major over the offset of a group's first token.
     """
-    axes = len(size)
-    split = _interleaved(size, group_grid(x.shape[1:-1], size))
-    order = [0, *range(2, 2 * axes + 1, 2), *range(1, 2 * axes, 2), 2 * axes + 1]
-    return x.reshape(x.shape[0], *split, x.shape[-1]).permute(order).flatten(1 + axes, -2).flatten(1, axes)
+    return partition_dilated(x, size, group_grid(x.shape[1:-1], size))
 
 
 def merge_strided(groups: Tensor, size: Grid, grid: Grid) -> Tensor:
     """The reverse of `partition_strided`: `(B, G, n, C)` to `(B, *grid, C)`."""
+    return merge_dilated(groups, size, group_grid(grid, size), grid)
+
+
+def partition_dilated(x: Tensor, size: Grid, step: Grid) -> Tensor:
+    """Cut into groups of tokens that lie `step` apart, each within a region of `size * step` neighbours.
+
+    Args:
+        x: `(B, *S, C)`; `size * step` divides the grid.
+        size: Tokens of a group along each axis.
+        step: Distance of the tokens of a group along each axis.
+
+    Returns:
+        `(B, G, n, C)`, groups row-major over the regions and then over the offset of their first token.
+    """
     axes = len(size)
-    x = groups.reshape(groups.shape[0], *group_grid(grid, size), *size, groups.shape[-1])
-    order = [0, *_interleaved(range(axes + 1, 2 * axes + 1), range(1, axes + 1)), 2 * axes + 1]
+    split = [part for one in _regions(x.shape[1:-1], size, step) for part in one]
+    at = [range(first, 3 * axes + 1, 3) for first in (1, 3, 2)]  # region, offset, place in the group
+    order = [0, *(axis for one in at for axis in one), 3 * axes + 1]
+    x = x.reshape(x.shape[0], *split, x.shape[-1]).permute(order)
+    return x.flatten(1 + 2 * axes, -2).flatten(1, 2 * axes)
+
+
+def merge_dilated(groups: Tensor, size: Grid, step: Grid, grid: Grid) -> Tensor:
+    """The reverse of `partition_dilated`: `(B, G, n, C)` to `(B, *grid, C)`."""
+    axes = len(size)
+    regions = [one[0] for one in _regions(grid, size, step)]
+    x = groups.reshape(groups.shape[0], *regions, *step, *size, groups.shape[-1])
+    order = [0, *(axis + part * axes for axis in range(1, axes + 1) for part in (0, 2, 1)), 3 * axes + 1]
     return x.permute(order).reshape(groups.shape[0], *grid, groups.shape[-1])
 
 
@@ -201,5 +219,5 @@ def region_size(grid: Grid, regions: Grid) -> tuple[int, ...]:
     return tuple(-(-size // max(1, min(count, size))) for size, count in zip(grid, regions, strict=True))
 
 
-def _interleaved(first: Sequence[int], second: Sequence[int]) -> list[int]:
-    return [value for both in zip(first, second, strict=True) for value in both]
+def _regions(grid: Grid, size: Grid, step: Grid) -> list[tuple[int, int, int]]:
+    return [(whole // (part * apart), part, apart) for whole, part, apart in zip(grid, size, step, strict=True)]

@@ -10,12 +10,20 @@ from shared_attention.blocks import Block, FeedForward
 from shared_attention.mechanisms.windows.window import Window
 from shared_attention.published import Adapter, adapts
 
-__all__ = ["SwinBlock", "SwinWindowAttention"]
+__all__ = ["BLOCK_NAMES", "SwinBlock", "SwinWindowAttention", "pair"]
 
 _NAMES = {"qkv": "qkv", "proj": "proj", "relative_position_bias_table": "position.table"}
 
+BLOCK_NAMES = {
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "mlp.fc1": "feed_forward.expand",
+    "mlp.fc2": "feed_forward.contract",
+}
 
-def _pair(value: Any) -> tuple[int, ...]:
+
+def pair(value: Any) -> tuple[int, ...]:
+    """One number an axis of an image, from one or two."""
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
@@ -31,7 +39,7 @@ class SwinWindowAttention(Adapter):
             given("dim"),
             rank=2,
             heads=given("num_heads"),
-            window=_pair(given("window_size")),
+            window=pair(given("window_size")),
             qkv_bias=given("qkv_bias", True),
         )
 
@@ -53,12 +61,18 @@ class SwinWindowAttention(Adapter):
 class SwinBlock(Adapter):
     """LayerNorm, shifted window attention, residual; LayerNorm, feed-forward, residual."""
 
+    def sizes(self) -> tuple[int, int, int]:
+        """Channels, window and shift; both axes shrink to the smaller side of the image, as the authors do."""
+        given = self.given
+        self.grid = pair(given("input_resolution"))
+        window, shift = given("window_size", 7), given("shift_size", 0)
+        if min(self.grid) <= window:
+            window, shift = min(self.grid), 0
+        return given("dim"), window, shift
+
     def build(self) -> nn.Module:
         given = self.given
-        dim, self.grid = given("dim"), _pair(given("input_resolution"))
-        window, shift = given("window_size", 7), given("shift_size", 0)
-        if min(self.grid) <= window:  # as the authors do: both axes shrink to the smaller side of the image
-            window, shift = min(self.grid), 0
+        dim, window, shift = self.sizes()
         given.only("qk_scale", None)
         given.ignore("drop", "attn_drop", "drop_path", "fused_window_process")
         mixer = Window(
@@ -68,10 +82,7 @@ class SwinBlock(Adapter):
 
     def convert(self) -> dict[str, Tensor]:
         self.state.drop("attn_mask", "attn.relative_position_index")
-        names = {f"attn.{theirs}": f"mixer.{ours}" for theirs, ours in _NAMES.items()}
-        names |= {"norm1": "norm1", "norm2": "norm2"}
-        names |= {"mlp.fc1": "feed_forward.expand", "mlp.fc2": "feed_forward.contract"}
-        return self.state.rename(names)
+        return self.state.rename({f"attn.{theirs}": f"mixer.{ours}" for theirs, ours in _NAMES.items()} | BLOCK_NAMES)
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         x = self.inputs["x"].unflatten(1, self.grid)  # (B, H, W, C)

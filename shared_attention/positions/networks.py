@@ -37,17 +37,20 @@ class ContinuousBias(nn.Module):
         self.window = tuple(window)
         first = nn.Linear(len(self.window), hidden)
         self.network = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, heads, bias=False))
-        unit = torch.tensor([max(size - 1, 1) for size in (trained or self.window)])
-        apart = offsets(self.window) / unit * 8
         self.apart: Tensor
+        self.unit: Tensor
         self.index: Tensor
-        self.register_buffer("apart", apart.sign() * (apart.abs() + 1).log2() / log2(8), persistent=False)  # (L, rank)
+        self.register_buffer("apart", offsets(self.window), persistent=False)  # (L, rank)
+        self.register_buffer("unit", torch.tensor([max(size - 1, 1) for size in trained or window]), persistent=False)
         self.register_buffer("index", pair_index(self.window), persistent=False)  # (n, n)
 
     def forward(self, window: Sequence[int] | None = None) -> Tensor:
         """The bias `(H, n, n)` of a window, the largest by default."""
         index = smaller_window(self.index, self.window, self.window if window is None else window)
-        values = self.network(self.apart)  # (L, H)
+        kind = self.network[0].weight.dtype
+        apart = self.apart.to(torch.promote_types(kind, torch.float32)) / self.unit * 8
+        apart = apart.sign() * (apart.abs() + 1).log2() / log2(8)  # (L, rank)
+        values = self.network(apart.to(kind))  # (L, H)
         return 16 * values[index].permute(2, 0, 1).sigmoid()
 
 

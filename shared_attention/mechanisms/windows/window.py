@@ -11,12 +11,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from shared_attention.arguments import heads_of, per_axis
-from shared_attention.attend import attend
-from shared_attention.contract import TokenMixer
-from shared_attention.grids import crop, merge, pad_to_multiple, partition, partition_map, roll, shift_mask
+from shared_attention.arguments import per_axis
+from shared_attention.grouped import GroupedAttention, shift_of, shrunk
 from shared_attention.positions import RelativeTable
 from shared_attention.registry import Card, Source, register
 
@@ -43,7 +41,7 @@ __all__ = ["Window"]
         alternation=({"shift": 0}, {"shift": "half"}),
     )
 )
-class Window(TokenMixer):
+class Window(GroupedAttention):
     """Softmax attention among the tokens of each window, with a learned bias for each offset.
 
     Args:
@@ -67,48 +65,12 @@ class Window(TokenMixer):
         qkv_bias: bool = True,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__(dim, rank=rank)
-        self.heads, self.head_dim = heads_of(dim, heads)
+        super().__init__(dim, rank=rank, heads=heads, qkv_bias=qkv_bias, dropout=dropout)
         self.window = per_axis("window", window, rank)
-        self.shift = (
-            tuple(size // 2 for size in self.window) if shift == "half" else per_axis("shift", shift, rank, minimum=0)
-        )
-        if any(step >= size for step, size in zip(self.shift, self.window, strict=True)):
-            raise ValueError(f"shift {self.shift} is not below the window {self.window}")
-        self.dropout = dropout
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.shift = shift_of(self.window, shift)
         self.position = RelativeTable(self.window, self.heads)
 
     def mix(self, x: Tensor, context: Tensor | None, mask: Tensor | None, context_mask: Tensor | None) -> Tensor:
         grid = x.shape[1:-1]
-        window = tuple(min(pair) for pair in zip(grid, self.window, strict=True))
-        shift = [0 if size <= full else step for size, full, step in zip(grid, self.window, self.shift, strict=True)]
-        x, mask = pad_to_multiple(x, window, mask)
-        padded = x.shape[1:-1]
-        x = roll(x, [-step for step in shift])
-        visible = None
-        if any(shift):
-            visible = shift_mask(padded, window, shift, x.device)[:, None]  # (G, 1, n, n)
-        if mask is not None:
-            rolled = roll(mask.unsqueeze(-1), [-step for step in shift]).squeeze(-1)
-            keys = partition_map(rolled, window)[:, :, None, None]  # (B, G, 1, 1, n)
-            visible = keys if visible is None else visible & keys
-        out = self.attend_windows(partition(x, window), mask=visible, bias=self.position(window))
-        return crop(roll(merge(out, window, padded), shift), grid)
-
-    def attend_windows(self, windows: Tensor, *, mask: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """Attention inside each window.
-
-        Args:
-            windows: `(B, G, n, C)`.
-            mask: bool, broadcastable to `(B, G, H, n, n)`, True where a token may see another.
-            bias: Added to the logits, broadcastable likewise.
-
-        Returns:
-            `(B, G, n, C)`.
-        """
-        qkv = self.qkv(windows).unflatten(-1, (3, self.heads, self.head_dim))
-        q, k, v = qkv.permute(3, 0, 1, 4, 2, 5)  # (B, G, H, n, D) each
-        out = attend(q, k, v, mask=mask, bias=bias, dropout=self.dropout if self.training else 0.0)
-        return self.proj(out.transpose(2, 3).flatten(3))
+        window, shift = shrunk(grid, self.window, self.shift)
+        return self.in_groups(x, mask, size=window, shift=shift, bias=self.position(window))
