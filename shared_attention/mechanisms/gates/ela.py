@@ -37,8 +37,9 @@ _SIZES = {"tiny": (5, 1, 32), "base": (7, 1, 16), "small": (5, 8, 16), "large": 
         source=Source("AIFengheshu/Plug-play-modules", "2f933bc", "none"),
         fixtures=("ela_unofficial",),
         notes="The authors published no code; this is held against an unofficial class, which is the paper's base "
-        "size. The convolution and the normalisation are shared by all axes, as in the paper. Sizes of the convolution's "
-        "and the normalisation's groups that do not divide the channels give way to the next smaller that do.",
+        "size. The convolution and the normalisation are shared by all axes, as in the paper. Sizes of the "
+        "convolution's and the normalisation's groups that do not divide the channels give way to the next smaller "
+        "that do.",
         small={"kernel": 3},
     )
 )

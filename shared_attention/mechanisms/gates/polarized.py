@@ -32,9 +32,9 @@ __all__ = ["Polarized"]
         cost="1.5*N*C**2 + 4*N*C",
         source=Source("DeLightCMU/PSA", "20e307a", "Apache-2.0"),
         fixtures=("psa_p", "psa_s", "psa_paper_parallel", "psa_paper_sequential"),
-        notes="The authors' code is not the paper: its parallel form has no normalisation in the channel gate and takes "
-        "the softmax of the token gate over tokens, after the product; its sequential form takes that softmax before "
-        "the product. `form=published` is the default and loads the authors' weights; `form=paper` follows the "
+        notes="The authors' code is not the paper: its parallel form has no normalisation in the channel gate and "
+        "takes the softmax of the token gate over tokens, after the product; its sequential form takes that softmax "
+        "before the product. `form=published` is the default and loads the authors' weights; `form=paper` follows the "
         "equations (softmax over channels of the mean query, LayerNorm in the channel gate) and is held against the "
         "independent class of xmu-xiaoma666/External-Attention-pytorch (d75848e, MIT). The bias of that class's query "
         "over tokens is left out: a constant changes no softmax.",
