@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from shared_attention.contract import TokenMixer, blank
 from shared_attention.norms import BatchNorm, GroupNorm, NormName, make_norm
+from shared_attention.positions import LocalEnhancement
 
 __all__ = ["Activation", "Block", "FeedForward", "make_activation"]
 
@@ -66,7 +67,7 @@ class Block(TokenMixer):
     """A mixer and a feed-forward part, each with a normalisation, a scale and a residual.
 
     `pre`: `x + s * mixer(norm(x))`; `post`: `x + s * norm(mixer(x))`. Parameters stand under `mixer`, `norm1`,
-    `scale1`, `feed_forward`, `norm2`, `scale2`.
+    `scale1`, `feed_forward`, `norm2`, `scale2`, `encode1`, `encode2`.
 
     Args:
         mixer: What mixes the tokens.
@@ -75,6 +76,8 @@ class Block(TokenMixer):
         placement: Normalise before or after the mixer and the feed-forward part.
         layer_scale: First value of a learned scale of each channel; None for no scale.
         eps: Of the normalisation, its own default where left out.
+        encode: Whether a depthwise convolution is added to the tokens before each of the two parts, which tells places
+            to a mixer that does not know them.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Block(TokenMixer):
         placement: Literal["pre", "post"] = "pre",
         layer_scale: float | None = None,
         eps: float | None = None,
+        encode: bool = False,
     ) -> None:
         super().__init__(mixer.dim, rank=mixer.rank, context_dim=mixer.context_dim)
         self.placement = placement
@@ -95,13 +99,19 @@ class Block(TokenMixer):
         self.norm2 = None if feed_forward is None else make_norm(norm, self.dim, eps=eps)
         self.scale1 = self._scale(layer_scale)
         self.scale2 = None if feed_forward is None else self._scale(layer_scale)
+        self.encode1 = LocalEnhancement(self.dim, rank=self.rank) if encode else None
+        self.encode2 = LocalEnhancement(self.dim, rank=self.rank) if encode else None
 
     def mix(self, x: Tensor, context: Tensor | None, mask: Tensor | None, context_mask: Tensor | None) -> Tensor:
+        if self.encode1 is not None:
+            x = blank(x + self.encode1(x), mask)
         if self.placement == "pre":
             added = self.mixer(_normed(self.norm1, x, mask), context, mask=mask, context_mask=context_mask)
         else:
             added = _normed(self.norm1, self.mixer(x, context, mask=mask, context_mask=context_mask), mask)
         x = x + (added if self.scale1 is None else added * self.scale1)
+        if self.encode2 is not None:
+            x = x + self.encode2(blank(x, mask))
         if self.feed_forward is None or self.norm2 is None:
             return x
         if self.placement == "pre":
