@@ -224,7 +224,7 @@ def load_model(
         raise
     except (PulvinarError, ValueError, TypeError, LookupError, AttributeError, ImportError) as error:
         if changes:
-            raise ConfigurationError(f"the model cannot be changed so ({_listed(changes)}): {error}") from error
+            raise ConfigurationError(f"the model cannot be changed so ({_listed(changes)}): {_told(error)}") from error
         raise ModelFolderError(
             f"{record.folder}: this version cannot build the network it describes: {error}",
             hint=f"It was written by pulvinar {record.made_with.get('pulvinar', 'unknown')}; use that version.",
@@ -303,6 +303,16 @@ def _check_fit(record: ModelRecord, network: nn.Module, tensors: Mapping[str, Te
             f"{record.folder / WEIGHTS} does not fit the network that {RECORD} describes; " + "; ".join(problems),
             hint=f"It was written by pulvinar {record.made_with.get('pulvinar', 'unknown')}; use that version.",
         )
+
+
+def _told(error: Exception) -> str:
+    """What was wrong; of a settings model's errors, the values that do not fit."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return str(error)
+    wrong = dict.fromkeys(f"{problem['loc'][0]}: {problem['input']!r} is not allowed" for problem in error.errors())
+    return "; ".join(wrong)
 
 
 def _listed(values: Any, limit: int = 5) -> str:

@@ -11,12 +11,13 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cases import Case
+from pipelines.cases import PARTS, Case
 from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow, dump_yaml
 from pipelines.digests import data_digest
@@ -24,6 +25,7 @@ from pipelines.errors import DataError, Interrupted, PulvinarError
 from pipelines.evaluation import summarise, worst_cases
 from pipelines.experiment.environment import describe_environment
 from pipelines.experiment.folders import find_resumable, new_run_folder
+from pipelines.experiment.guards import alone_in, signals_interrupt
 from pipelines.experiment.judgement import Judgement, judge_cases, rows_to_table, write_figures
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
 from pipelines.runs import RunFolder, write_atomically
@@ -60,7 +62,6 @@ class Outcome:
     failed: Mapping[str, str]
     excluded: Mapping[str, str]
     seconds: float
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_workflow(resolved: ResolvedWorkflow, *, resume: bool = False, say: Say = lambda line: None) -> Outcome:
@@ -77,13 +78,20 @@ def run_workflow(resolved: ResolvedWorkflow, *, resume: bool = False, say: Say =
     output = Path(config.output)
     run = _shared_run_folder(lambda: find_resumable(output, config) if resume else new_run_folder(output, config.name))
     main = _is_main_process()
+    with alone_in(run) if main else nullcontext():
+        return _run(task, resolved, run, resume=resume, say=say, started=started)
+
+
+def _run(task: Task, resolved: ResolvedWorkflow, run: RunFolder, *, resume: bool, say: Say, started: float) -> Outcome:
+    main, config = _is_main_process(), resolved.config
     if main:
         run.update_status(state="running", started=_now(), name=config.name, task=config.task, pid=os.getpid())
         _save_configuration(run, resolved)
     say(f"run folder {run.root}")
     try:
-        outcome = _stages(task, resolved, run, resume=resume, say=say, started=started)
-    except Interrupted:
+        with signals_interrupt():
+            return _stages(task, resolved, run, resume=resume, say=say, started=started)
+    except (Interrupted, KeyboardInterrupt):
         if main:
             run.update_status(state="interrupted", ended=_now())
         raise
@@ -91,7 +99,6 @@ def run_workflow(resolved: ResolvedWorkflow, *, resume: bool = False, say: Say =
         if main:
             run.update_status(state="failed", ended=_now(), reason=f"{type(error).__name__}: {error}")
         raise
-    return outcome
 
 
 def _stages(
@@ -124,7 +131,7 @@ def _stages(
     state: RunState = "failed"
     try:
         if main:
-            _track_start(tracker, resolved, cases, environment)
+            _track_start(tracker, resolved, run, cases, environment)
         result = train(
             task,
             training,
@@ -148,7 +155,7 @@ def _stages(
         tracker.log_metrics(means, step=result.steps_done)
         tracker.log_run_folder()
         state = "finished"
-    except Interrupted:
+    except (Interrupted, KeyboardInterrupt):
         state = "interrupted"
         raise
     finally:
@@ -170,6 +177,8 @@ def _prepare(task: Task, run: RunFolder, *, resume: bool, say: Say) -> PreparedC
         write_cases(cases.table, run.cases, facts=cases.facts)
         run.write_json(run.splits, cases.record)
         _write_excluded(run, cases)
+    for note in cases.record.get("notes", ()):
+        say(note)
     for excluded in cases.excluded:
         say(f"set aside {excluded.case_id}: {excluded.reason}. {excluded.hint}")
     return cases
@@ -201,7 +210,14 @@ def _judge_and_write(
     _draw(task, predictor, judged, table, judgement, run)
     headline = _means(summary)
     save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline}, data_digest=digest)
-    run.update_status(best_epoch=result.best_epoch, best_score=result.best_score, part=part, **_data_facts(task))
+    run.write_json(run.evaluation / "metrics.json", {name: asdict(metric) for name, metric in task.metrics.items()})
+    run.update_status(
+        best_epoch=result.best_epoch,
+        best_score=result.best_score,
+        selection_metric=task.selection_metric,
+        part=part,
+        synthetic=bool(task.describe().get("synthetic", False)),
+    )
     excluded = {item.case_id: item.reason for item in cases.excluded}
     return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
 
@@ -241,7 +257,11 @@ def _draw(
 
 
 def _track_start(
-    tracker: Tracker, resolved: ResolvedWorkflow, cases: PreparedCases, environment: Mapping[str, Any]
+    tracker: Tracker,
+    resolved: ResolvedWorkflow,
+    run: RunFolder,
+    cases: PreparedCases,
+    environment: Mapping[str, Any],
 ) -> None:
     import yaml
 
@@ -259,8 +279,10 @@ def _track_start(
     tracker.log_data(
         name=cases.table.name,
         digest=str(environment["data_digest"]),
-        parts={part: len(cases.part(part)) for part in ("train", "validation", "test")},
+        parts={part: len(cases.part(part)) for part in PARTS},
     )
+    for file in (run.config, run.provenance, run.environment):
+        tracker.log_files(file)
 
 
 def _means(summary: pd.DataFrame) -> dict[str, float]:
@@ -292,10 +314,6 @@ def _empty_summary() -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame()
-
-
-def _data_facts(task: Task) -> dict[str, Any]:
-    return {"synthetic": bool(task.describe().get("synthetic", False))}
 
 
 def _is_main_process() -> bool:
