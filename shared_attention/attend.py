@@ -152,7 +152,10 @@ def attend(
         weights = ((q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1) + rules).softmax(-1)
         out = (functional.dropout(weights, dropout) if dropout else weights).to(v.dtype) @ v
         return out if alive is None else out.masked_fill(~alive, 0.0)
-    lead = q.shape[:-2]
+    lead, width = q.shape[:-2], v.shape[-1]
+    if q.shape[-1] != width and not q.is_cuda and not dropout:  # the fused kernel of the CPU knows one width only
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        q, k, v = (functional.pad(part, (0, max(q.shape[-1], width) - part.shape[-1])) for part in (q, k, v))
     if len(lead) > 2:
         q, k, v, rules = _two_leading_axes(q, k, v, rules)
     if _SETTING.backend == "flex" and q.is_cuda and not dropout and q.ndim == 4:
@@ -161,7 +164,7 @@ def attend(
     else:
         _log_once("fused")
         out = functional.scaled_dot_product_attention(q, k, v, rules, dropout, causal, scale=scale)
-    out = out.reshape(*lead, *out.shape[-2:])
+    out = out.reshape(*lead, *out.shape[-2:])[..., :width]
     return out if alive is None else out.masked_fill(~alive, 0.0)
 
 

@@ -217,3 +217,15 @@ def test_every_form_equals_the_written_out_one_on_a_gpu(name, lead, n, m, mask, 
     with use_backend(name):
         out = attend(q, k, v, mask=seen, bias=added, **options)
     torch.testing.assert_close(out, attend_oracle(q, k, v, mask=seen, bias=added, **options), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(("keys", "values"), [pytest.param(3, 8, id="wide values"), pytest.param(8, 3, id="wide keys")])
+def test_keys_and_values_may_differ_in_width(keys: int, values: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((2, 3, 5, keys), (2, 3, 4, keys), (2, 3, 4, values))
+    q, k, v = (torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes)
+    out = attend(q, k, v, mask=torch.tensor([True, True, False, True]))
+    expected = attend_oracle(q, k, v, mask=torch.tensor([True, True, False, True]))
+    torch.testing.assert_close(out, expected)
+    for one, other in zip(*(torch.autograd.grad(o.square().sum(), (q, k, v)) for o in (out, expected)), strict=True):
+        torch.testing.assert_close(one, other)
