@@ -152,6 +152,8 @@ def attend(
         weights = ((q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1) + rules).softmax(-1)
         out = (functional.dropout(weights, dropout) if dropout else weights).to(v.dtype) @ v
         return out if alive is None else out.masked_fill(~alive, 0.0)
+    if rules is not None and rules.ndim < 2:
+        rules = rules.expand(1, k.shape[-2])
     lead, width = q.shape[:-2], v.shape[-1]
     if q.shape[-1] != width and not q.is_cuda and not dropout:  # the fused kernel of the CPU knows one width only
         scale = q.shape[-1] ** -0.5 if scale is None else scale
