@@ -1,7 +1,7 @@
 """Our modules against published ones: build from the authors' arguments, load their state, compare what comes out.
 
-A reference is a folder `NAME/CASE/` with `meta.json` (`constructor`, and `forward_args` and `recurrence` where it is called
-with more than tensors), `state.safetensors` (parameters and buffers under the authors' names) and
+A reference is a folder `NAME/CASE/` with `meta.json` (`constructor`, and where the module is called with more than
+tensors `forward_args` and `recurrence`), `state.safetensors` (parameters and buffers under the authors' names) and
 `io.safetensors` (`in.*` and `out*`); see `published` for how it is mapped onto ours.
 
     verdicts = verify(Path("golden"), ["swin_block", "window"])   # by reference, by case, or by mechanism

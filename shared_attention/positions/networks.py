@@ -58,14 +58,16 @@ class DynamicBias(nn.Module):
     """Dynamic position bias (CrossFormer): a network of plain offsets, three times LayerNorm, ReLU and a linear layer.
 
     Args:
-        dim: Channels of the mechanism; the network is `dim // 16` wide.
+        dim: Channels of the mechanism.
         rank: Grid axes.
         heads: Number of heads `H`.
+        hidden: Width of the network; a sixteenth of the channels by default, at least 8 (below 3 the LayerNorms leave
+            nothing of an offset but its sign).
     """
 
-    def __init__(self, dim: int, *, rank: int, heads: int) -> None:
+    def __init__(self, dim: int, *, rank: int, heads: int, hidden: int | None = None) -> None:
         super().__init__()
-        width = max(dim // 4 // 4, 1)
+        width = max(dim // 16, 8) if hidden is None else hidden
         self.first = nn.Linear(rank, width)
         self.layers = nn.Sequential(
             *(nn.Sequential(nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, out)) for out in (width, width, heads))

@@ -1,0 +1,1 @@
+"""Fewer tokens out of many."""
