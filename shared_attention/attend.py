@@ -29,7 +29,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Backend", "attend", "attend_oracle", "backend", "record_attention", "token_softmax", "use_backend"]
+__all__ = [
+    "Backend",
+    "attend",
+    "attend_oracle",
+    "backend",
+    "is_recording",
+    "record_attention",
+    "token_softmax",
+    "use_backend",
+]
 
 Backend = Literal["fused", "oracle", "flex"]
 
@@ -77,6 +86,11 @@ class use_backend:
 def backend() -> Backend:
     """What `attend` runs on now."""
     return _SETTING.backend
+
+
+def is_recording() -> bool:
+    """Whether `record_attention` watches, so that a shortcut past the weights should not be taken."""
+    return _SETTING.maps is not None
 
 
 @contextmanager

@@ -34,10 +34,8 @@ class Rotary(nn.Module):
         super().__init__()
         if head_dim < 2 * rank:
             raise ValueError(f"head_dim {head_dim} is below {2 * rank}, the least that {rank} axes can rotate")
-        self.rank, self.interleaved = rank, interleaved
+        self.rank, self.base, self.interleaved = rank, base, interleaved
         self.width = 2 * (head_dim // (2 * rank))
-        self.rates: Tensor
-        self.register_buffer("rates", base ** (-torch.arange(0, self.width, 2) / self.width), persistent=False)
 
     def forward(self, x: Tensor, places: Sequence[int] | Tensor) -> Tensor:
         """Rotate.
@@ -47,8 +45,11 @@ class Rotary(nn.Module):
             places: The grid whose row-major tokens these are, or their places `(n, rank)` (any leading axes before).
         """
         where = places if isinstance(places, Tensor) else coordinates(places, x.device)
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32  # a rounded rate is far off far away
+        steps = torch.arange(0, self.width, 2, device=x.device, dtype=precise)
+        rates = self.base ** (-steps / self.width)
         parts = [
-            self._rotated(part, where[..., axis, None] * self.rates.float())
+            self._rotated(part, where[..., axis, None] * rates)
             for axis, part in enumerate(x.split(self.width, -1)[: self.rank])
         ]
         return torch.cat([*parts, x[..., self.rank * self.width :]], -1)
