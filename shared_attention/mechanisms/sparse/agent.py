@@ -70,10 +70,10 @@ class AgentBias(nn.Module):
         cost="4*N*C**2 + 4*N*C*49 + 3**rank*N*C",
         source=Source("LeapLabTHU/Agent-Attention", "207ce3e", "none"),
         fixtures=("agent_attention_swin", "agent_attention_pvt", "agent_attention_deit"),
-        notes="The cost is that of 49 agents (64 by default on a volume). Agents are means of the queries over a coarse "
-        "grid; an agent without a real token is left out. Biases along the axes are made for `grid` and resized to the "
-        "grid at hand. The published window class ignores the mask of its shift, so ours has no windows; the class "
-        "token of the third variant is served by `AgentWithClassToken`.",
+        notes="The cost is that of 49 agents (64 by default on a volume). Agents are means of the queries over a "
+        "coarse grid; an agent without a real token is left out. Biases along the axes are made for `grid` and "
+        "resized to the grid at hand. The published window class ignores the mask of its shift, so ours has no "
+        "windows; the class token of the third variant is served by `AgentWithClassToken`.",
         small={"agents": 2, "grid": 8},
     )
 )

@@ -70,11 +70,11 @@ class _Regions(NamedTuple):
         cost="4*N*C**2 + regions**(2*rank)*C + 2*N**2*C*top_k/regions**rank",
         source=Source("rayleizhu/BiFormer", "1697bbb", "MIT"),
         fixtures=("biformer_bra", "biformer_bra_nchw"),
-        notes="Logits are scaled by all key channels, not by those of a head. Where the regions do not divide the grid, "
-        "`form=masked` (default) pads it and hides the padding, `form=legacy` pads before the projection and lets "
-        "the padding be seen, biases and all, and `form=nchw` takes smaller regions, as many as it takes, and lets "
-        "zeros be seen: the two released versions. Where they divide it, all three agree. The choice of regions has "
-        "no gradient.",
+        notes="Logits are scaled by all key channels, not by those of a head. Where the regions do not divide the "
+        "grid, `form=masked` (default) pads it and hides the padding, `form=legacy` pads before the projection and "
+        "lets the padding be seen, biases and all, and `form=nchw` takes smaller regions, as many as it takes, and "
+        "lets zeros be seen: the two released versions. Where they divide it, all three agree. The choice of regions "
+        "has no gradient.",
         small={"regions": 3, "top_k": 2, "kernel": 3},
         selects=True,
     )

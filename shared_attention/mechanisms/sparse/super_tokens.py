@@ -49,10 +49,10 @@ __all__ = ["SuperTokenBlock", "SuperTokens"]
         cost="3*3**rank*N*C + 4*N*C**2/window**rank + 2*N**2*C/window**(2*rank)",
         source=Source("hhb072/STViT", "c9ed9a4", "MIT"),
         fixtures=("svit_sta", "svit_layer"),
-        notes="A token belongs to the 3 to the power of rank super tokens around it. In the released code those beyond "
-        "the border and the padding inside take part as zeros: `form=published`. With `form=masked`, the default, "
-        "they do not. How much a token belongs where has no gradient, as in the released code. Logits of belonging "
-        "are scaled by all channels.",
+        notes="A token belongs to the 3 to the power of rank super tokens around it. In the released code those "
+        "beyond the border and the padding inside take part as zeros: `form=published`. With `form=masked`, the "
+        "default, they do not. How much a token belongs where has no gradient, as in the released code. Logits of "
+        "belonging are scaled by all channels.",
         small={"window": 2},
         stops_gradient=True,
     )
