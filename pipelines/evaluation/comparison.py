@@ -36,7 +36,7 @@ def compare_runs(
         seed: Seed of both.
 
     Returns:
-        The columns of `compare_tables`, after `run` and `against`, the names of the folders.
+        The columns of `compare_tables`, after `run` and `against`, the names of the folders (`hippocampus/001`).
 
     Raises:
         DataError: A run was not judged, or runs were judged on other cases.
@@ -49,7 +49,7 @@ def compare_runs(
         if all((run.evaluation / f"{part}.cases.csv").is_file() for run in runs):
             break
     else:
-        lacking = [run.root.name for run in runs if not list(run.evaluation.glob("*.cases.csv"))]
+        lacking = [_name(run) for run in runs if not list(run.evaluation.glob("*.cases.csv"))]
         raise DataError(
             f"not judged yet: {', '.join(lacking)}" if lacking else "the runs were judged on different parts",
             hint="`pulvinar run WORKFLOW --resume` finishes a run.",
@@ -57,7 +57,7 @@ def compare_runs(
     tables = [read_rows(run.evaluation / f"{part}.cases.csv") for run in runs]
     compared = []
     for run, table in zip(runs[1:], tables[1:], strict=True):
-        names = (runs[0].root.name, run.root.name)
+        names = (_name(runs[0]), _name(run))
         difference = compare_tables(
             tables[0],
             table,
@@ -72,6 +72,12 @@ def compare_runs(
         difference.insert(1, "against", names[0])
         compared.append(difference)
     return pd.concat(compared, ignore_index=True)
+
+
+def _name(run: RunFolder) -> str:
+    """A number alone says nothing where workflows are compared."""
+    folder = run.root.resolve()
+    return f"{folder.parent.name}/{folder.name}" if folder.name.isdecimal() else folder.name
 
 
 def compare_tables(

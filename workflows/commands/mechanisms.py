@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import typer
 
@@ -129,10 +130,22 @@ def _plain(card: Card) -> dict[str, Any]:
         "notes": card.notes,
         "arguments": {
             name: {
-                "type": getattr(argument.annotation, "__name__", None) or str(argument.annotation),
+                "type": _type_name(argument.annotation),
                 "default": argument.default,
                 "description": argument.description,
             }
             for name, argument in card.arguments.items()
         },
     }
+
+
+def _type_name(annotation: Any) -> str:
+    """An annotation as it is written: `int`, `tuple[int, ...] | Literal['half']`."""
+    members = get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        return " | ".join(_type_name(member) for member in members)
+    if annotation is type(None):
+        return "None"
+    return (
+        annotation.__name__ if isinstance(annotation, type) and not members else str(annotation).replace("typing.", "")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -63,7 +64,8 @@ def predict(
     print_table(("outcome", "items"), [(name, count) for name, count in summary.counts.items() if count])
     if summary.failures:
         print_table(("item", "outcome", "reason"), [(x.item_id, x.outcome, x.reason) for x in summary.failures])
-    again = f"pulvinar predict {model} {' '.join(inputs)} --out {out}"
+    repeated = [part for change in changes or () for part in ("--set", change)]
+    again = shlex.join(["pulvinar", "predict", str(model), *inputs, "--out", str(out), *repeated])
     if summary.stopped:
         say(f"stopped early: {summary.stopped}; {summary.not_attempted} items were not attempted")
     next_steps({"results": out, "ledger": summary.ledger}, [f"{again}   (does only what is missing or changed)"])

@@ -123,6 +123,7 @@ class Geometry(Section):
     """Rotation and scaling, in one interpolation together with the cut of the patch."""
 
     probability: Probability = 0.3
+    """How often it is applied to a patch."""
     rotation: float = Field(default=15.0, ge=0, le=180)
     """Largest angle in degrees about each axis."""
     scale: Annotated[Range, Field(validate_default=True)] = (0.85, 1.2)
@@ -138,6 +139,7 @@ class Mirror(Section):
     """Reflection along axes, each with the same probability."""
 
     probability: Probability = 0.5
+    """How often each of the axes is reflected."""
     axes: tuple[Annotated[int, Field(ge=0, le=2)], ...] = ()
     """Axes that may be reflected: 0 right-left, 1 anterior-posterior, 2 superior-inferior (rows, columns in 2D)."""
 
@@ -146,6 +148,7 @@ class Noise(Section):
     """Additive Gaussian noise."""
 
     probability: Probability = 0.1
+    """How often it is applied to a patch."""
     deviation: float = Field(default=0.1, ge=0)
     """Largest standard deviation, in units of the standard deviation of the patch."""
 
@@ -154,6 +157,7 @@ class Blur(Section):
     """Gaussian blur."""
 
     probability: Probability = 0.1
+    """How often it is applied to a patch."""
     sigma: Range = (0.5, 1.0)
     """Smallest and largest sigma in voxels."""
 
@@ -167,6 +171,7 @@ class ColourRange(Section):
     """A factor drawn from a range."""
 
     probability: Probability = 0.15
+    """How often it is applied to a patch."""
     factor: Range = (0.75, 1.25)
     """Smallest and largest factor."""
 
@@ -180,6 +185,7 @@ class LowResolution(Section):
     """The patch as a coarser scanner would have seen it: sampled down, then up again."""
 
     probability: Probability = 0.1
+    """How often it is applied to a patch."""
     zoom: tuple[Probability, Probability] = (0.5, 1.0)
     """Smallest and largest ratio of resolutions."""
 
