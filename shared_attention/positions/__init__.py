@@ -1,6 +1,7 @@
 """Where a token is, as parts that a mechanism is made of.
 
     RelativeTable     a learned bias for each offset of a window               (Swin)
+    HaloTable         the same between a block and what lies around it         (HAT)
     ContinuousBias    a small network over log-spaced offsets                  (Swin v2)
     DynamicBias       a small network over plain offsets                       (CrossFormer)
     LocalEnhancement  a depthwise convolution of the values                    (CSWin)
@@ -20,13 +21,14 @@ from shared_attention.positions.axial import AxialLogits
 from shared_attention.positions.enhancement import LocalEnhancement
 from shared_attention.positions.networks import ContinuousBias, DynamicBias
 from shared_attention.positions.places import coordinates, offsets, pair_index
-from shared_attention.positions.relative import RelativeTable
+from shared_attention.positions.relative import HaloTable, RelativeTable
 from shared_attention.positions.rotary import Rotary
 
 __all__ = [
     "AxialLogits",
     "ContinuousBias",
     "DynamicBias",
+    "HaloTable",
     "LocalEnhancement",
     "RelativeTable",
     "Rotary",

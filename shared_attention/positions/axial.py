@@ -32,14 +32,31 @@ class AxialLogits(nn.Module):
             [nn.Parameter(torch.randn(2 * size - 1, head_dim) * head_dim**-0.5) for size in self.keys]
         )
 
-    def forward(self, q: Tensor) -> Tensor:
-        """Logits `(..., n, m)` of queries `(..., n, D)`, n and m row-major over the two blocks."""
-        axes = len(self.queries)
-        block = q.unflatten(-2, self.queries)  # (..., *queries, D)
-        total = q.new_zeros(1)
-        for axis, (table, count, size) in enumerate(zip(self.tables, self.queries, self.keys, strict=True)):
-            index = torch.arange(size, device=q.device) - torch.arange(count, device=q.device)[:, None] + size - 1
+    def forward(self, q: Tensor, queries: Sequence[int] | None = None, keys: Sequence[int] | None = None) -> Tensor:
+        """Logits `(..., n, m)` of queries `(..., n, D)`, n and m row-major over the two blocks; the largest by default.
+
+        A smaller block of keys begins at the same offset from its queries as the largest.
+        """
+        keys = self.keys if keys is None else tuple(keys)
+        axes = len(keys)
+        parts = self.along_axes(q, queries, keys)
+        total = sum(
+            part.unflatten(-1, [size if one == axis else 1 for one in range(axes)])
+            for axis, (part, size) in enumerate(zip(parts, keys, strict=True))
+        )
+        return total.flatten(-axes)
+
+    def along_axes(
+        self, q: Tensor, queries: Sequence[int] | None = None, keys: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """The parts of the logits that the axes give: `(..., n, size of the block of keys along the axis)` each."""
+        queries = self.queries if queries is None else tuple(queries)
+        keys = self.keys if keys is None else tuple(keys)
+        axes = len(queries)
+        block = q.unflatten(-2, queries)  # (..., *queries, D)
+        parts = []
+        for axis, (table, count, size, full) in enumerate(zip(self.tables, queries, keys, self.keys, strict=True)):
+            index = torch.arange(size, device=q.device) - torch.arange(count, device=q.device)[:, None] + full - 1
             logits = torch.einsum("...qd,qkd->...qk", block.movedim(axis - axes - 1, -2), table[index])
-            logits = logits.movedim(-2, axis - axes - 1)  # (..., *queries, keys of this axis)
-            total = total + logits.unflatten(-1, [size if one == axis else 1 for one in range(axes)])
-        return total.expand(*block.shape[:-1], *self.keys).flatten(-axes).flatten(-axes - 1, -2)
+            parts.append(logits.movedim(-2, axis - axes - 1).flatten(-axes - 1, -2))
+        return parts

@@ -35,8 +35,8 @@ class ContinuousBias(nn.Module):
     ) -> None:
         super().__init__()
         self.window = tuple(window)
-        first = nn.Linear(len(self.window), hidden)
-        self.network = nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, heads, bias=False))
+        last = nn.Linear(hidden, heads, bias=False)
+        self.network = nn.Sequential(nn.Linear(len(self.window), hidden), nn.ReLU(), last)
         self.apart: Tensor
         self.unit: Tensor
         self.index: Tensor
@@ -47,7 +47,7 @@ class ContinuousBias(nn.Module):
     def forward(self, window: Sequence[int] | None = None) -> Tensor:
         """The bias `(H, n, n)` of a window, the largest by default."""
         index = smaller_window(self.index, self.window, self.window if window is None else window)
-        kind = self.network[0].weight.dtype
+        kind = next(self.network.parameters()).dtype
         apart = self.apart.to(torch.promote_types(kind, torch.float32)) / self.unit * 8
         apart = apart.sign() * (apart.abs() + 1).log2() / log2(8)  # (L, rank)
         values = self.network(apart.to(kind))  # (L, H)

@@ -15,9 +15,9 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from shared_attention.positions.places import pair_index
+from shared_attention.positions.places import coordinates, pair_index
 
-__all__ = ["RelativeTable", "smaller_window"]
+__all__ = ["HaloTable", "RelativeTable", "smaller_window"]
 
 
 def smaller_window(index: Tensor, largest: Sequence[int], window: Sequence[int]) -> Tensor:
@@ -49,4 +49,32 @@ class RelativeTable(nn.Module):
     def forward(self, window: Sequence[int] | None = None) -> Tensor:
         """The bias `(H, n, n)` of a window, the largest by default."""
         index = smaller_window(self.index, self.window, self.window if window is None else window)
+        return self.table[index].permute(2, 0, 1)
+
+
+class HaloTable(nn.Module):
+    """A bias for each head and each offset of a key, in a block and around it, from a query in the block (HAT).
+
+    Args:
+        block: Largest block of queries, one number an axis.
+        halo: How many tokens further the keys reach, on both sides of each axis.
+        heads: Number of heads `H`.
+    """
+
+    def __init__(self, block: Sequence[int], halo: Sequence[int], heads: int) -> None:
+        super().__init__()
+        self.block, self.halo = tuple(block), tuple(halo)
+        spans = [2 * (size + around) - 1 for size, around in zip(self.block, self.halo, strict=True)]
+        self.table = nn.Parameter(torch.empty(prod(spans), heads))
+        nn.init.trunc_normal_(self.table, std=0.02)
+
+    def forward(self, block: Sequence[int] | None = None) -> Tensor:
+        """The bias `(H, n, m)` of a block, the largest by default, m the tokens of the block and its halo."""
+        block = self.block if block is None else tuple(block)
+        device = self.table.device
+        wide = [size + 2 * around for size, around in zip(block, self.halo, strict=True)]
+        apart = coordinates(wide, device)[None] - coordinates(block, device)[:, None]  # (n, m, rank), key - query
+        index = torch.zeros(apart.shape[:2], dtype=torch.int64, device=device)
+        for axis, (size, around) in enumerate(zip(self.block, self.halo, strict=True)):
+            index = index * (2 * (size + around) - 1) + apart[..., axis] + size - 1
         return self.table[index].permute(2, 0, 1)

@@ -87,8 +87,9 @@ class CSWin(TokenMixer):
             biases = [part.flatten() for part in self.qkv.bias.unflatten(0, (3, self.heads, -1)).split(self.shares, 1)]
         parts = []
         for axis, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-            bar = grid if self.width is None else [min(size, self.width) for size in grid]
-            bar = tuple(size if one == axis else part for one, (size, part) in enumerate(zip(grid, bar, strict=True)))
+            bar = tuple(
+                size if one == axis or self.width is None else min(size, self.width) for one, size in enumerate(grid)
+            )
             parts.append(self._in_bars(x, mask, bar, weight.flatten(0, 2), bias, axis))
         return self.proj(parts[0] if len(parts) == 1 else torch.cat(parts, -1))  # (B, *S, C)
 

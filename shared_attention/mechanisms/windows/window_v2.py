@@ -94,5 +94,7 @@ class WindowV2(GroupedAttention):
         least = max(1e-12, torch.finfo(q.dtype).tiny)  # so that a query of zeros is not 0 / 0 in half precision
         scale = self.scale.clamp(max=log(100)).exp()[:, None, None].to(q.dtype)
         q, k = functional.normalize(q, dim=-1, eps=least) * scale, functional.normalize(k, dim=-1, eps=least)
-        out = attend(q, k.to(v.dtype), v, mask=mask, bias=bias, scale=1.0, dropout=self.dropout if self.training else 0.0)
+        out = attend(
+            q, k.to(v.dtype), v, mask=mask, bias=bias, scale=1.0, dropout=self.dropout if self.training else 0.0
+        )
         return self.proj(out.transpose(2, 3).flatten(3))
