@@ -117,7 +117,7 @@ def test_the_run_is_in_the_tracking_store(folders: tuple[Path, Path]) -> None:
 
 def test_the_model_predicts_and_the_second_call_has_nothing_to_do(folders: tuple[Path, Path]) -> None:
     folder = folders[0]
-    scans = str(next((folder / "runs/phantom-volumes").rglob("images*")))
+    scans = str(next((folder / "runs/phantom-volumes").rglob("image")))
     first = pulvinar(folder, "predict", "runs/trial/001", scans, "--out", "out", "--json")
     again = pulvinar(folder, "predict", "runs/trial/001", scans, "--out", "out", "--json")
     assert first.returncode == again.returncode == ExitCode.OK, first.stderr + again.stderr
