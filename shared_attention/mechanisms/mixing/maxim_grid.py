@@ -27,8 +27,8 @@ __all__ = ["GridPerceptron"]
         cost="3*N*factor*C**2/2 + N*factor*C*grid_size**rank/2",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_grid_gmlp",),
-        notes="The grid is filled up with zeros to a multiple of the size; the authors take sizes that fit. The number of "
-        "parameters grows with the square of the tokens of a group.",
+        notes="The grid is filled up with zeros to a multiple of the size; the authors take sizes that fit. The number "
+        "of parameters grows with the square of the tokens of a group.",
         small={"grid_size": 4},
     )
 )
