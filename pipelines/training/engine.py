@@ -60,7 +60,9 @@ class Engine:
         self.task, self.settings, self.seed = task, settings, seed
         self.accelerator = make_accelerator(device, precision, compiled=settings.compile)
         self.device: torch.device = self.accelerator.device
-        self.hardware = f"{device} in {precision}"
+        # Sums are divided over threads, so on a CPU their number shows in the last bits.
+        threads = f", {torch.get_num_threads()} threads" if device == "cpu" else ""
+        self.hardware = f"{device} in {precision}{threads}"
         torch.manual_seed(seed)
         self.network = task.build_network().to(self.device)
         if settings.channels_last:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 
@@ -73,14 +74,23 @@ def worker_problems(workers: int) -> Iterator[None]:
     """Turns the death of a loader process into an `EnvironmentProblem`."""
     try:
         yield
-    except RuntimeError as error:
-        if not _says(error, _LOST_WORKER):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        broken = workers > 0 and isinstance(error, ConnectionError | EOFError)
+        if not broken and not _says(error, _LOST_WORKER):
             raise
+        if broken:
+            _await_worker_signal()
         raise EnvironmentProblem(
             f"one of the {workers} processes that prepare samples was killed: {str(error).splitlines()[0]}",
             hint="Most often the machine ran out of memory. Lower train.workers, then type the same command with "
             "--resume.",
         ) from error
+
+
+def _await_worker_signal() -> None:
+    """PyTorch raises from a signal handler when a loader process dies: here, and not in whatever comes next."""
+    with suppress(RuntimeError):
+        time.sleep(1)
 
 
 def _says(error: BaseException, phrases: Sequence[str]) -> bool:

@@ -161,7 +161,7 @@ class _Training:
         self.pending: deque[_Pending] = deque()
         self.problem: PulvinarError | None = None
         self.notices: list[str] = []
-        self.session_started = time.monotonic()
+        self.session_started = self.step_started = time.monotonic()
         self.busy_seconds = 0.0
         self.busy_cases = 0
 
@@ -199,18 +199,18 @@ class _Training:
     def _train_epoch(self, batches: Iterator[Fetched]) -> None:
         standing = self.standing
         while standing.steps_in_epoch < self.plan.steps_per_epoch:
-            started = time.monotonic()
+            self.step_started = time.monotonic()
             window = self._fetch(batches)
             word = self._agree()
             if word is _Word.STOP:
                 self._interrupt()
             if word is _Word.TIME_IS_UP and standing.steps_in_epoch:
                 return
+            self.busy_cases += len(window) * self.settings.batch_size
             self._step(window)
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self.step_started
             standing.epoch_seconds += seconds
             self.busy_seconds += seconds
-            self.busy_cases += len(window) * self.settings.batch_size
 
     def _fetch(self, batches: Iterator[Fetched]) -> list[Any]:
         """The batches of the next optimizer step."""
@@ -258,7 +258,7 @@ class _Training:
 
     def _show_step(self, pending: _Pending, loss: float, norm: float | None) -> None:
         in_epoch = pending.step - self.standing.step + self.standing.steps_in_epoch
-        rate = self.busy_cases / self.busy_seconds if self.busy_seconds else 0.0
+        rate = self.busy_cases / max(self.busy_seconds + time.monotonic() - self.step_started, 1e-9)
         self.progress.step(epoch=pending.epoch, step=in_epoch, loss=loss, lr=pending.lr, rate=rate)
         if pending.step % self.settings.log_every == 0:
             values = {"step/loss": loss, "step/learning_rate": pending.lr}

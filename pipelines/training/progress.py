@@ -29,7 +29,7 @@ class ProgressDisplay:
         self._epochs, self._steps = epochs, steps_per_epoch
         self._done_before = done
         self._started = self._shown = time.monotonic()
-        self._best = ""
+        self._best = self._numbers = ""
         self._bars: Progress | None = None
         self._epoch_bar = self._step_bar = TaskID(0)
 
@@ -62,18 +62,18 @@ class ProgressDisplay:
             return
         self._shown = now
         left = self._time_left(epoch, step, now)
-        numbers = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} cases/s"
+        self._numbers = f"loss {loss:.4f}  lr {lr:.2e}  {rate:.1f} cases/s"
         if self._bars is None:
-            self._line(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  {numbers}{self._best}  {left}")
+            self._line(f"epoch {epoch}/{self._epochs}  step {step}/{self._steps}  {self._numbers}{self._best}  {left}")
             return
-        self._bars.update(self._epoch_bar, completed=step, description=f"epoch {epoch}", note=numbers)
+        self._bars.update(self._epoch_bar, completed=step, description=f"epoch {epoch}", note=self._numbers)
         whole = epoch - 1 + step / self._steps
         self._bars.update(self._step_bar, completed=int(whole), note=f"{left}{self._best}")
 
     def validating(self, done: int, count: int) -> None:
         """Some validation cases are judged."""
         if self._bars is not None:
-            self._bars.update(self._epoch_bar, note=f"validating {done}/{count}")
+            self._bars.update(self._epoch_bar, note=f"{self._numbers}  validating {done}/{count}")
 
     def best(self, score: float, epoch: int, metric: str) -> None:
         """There is a new best checkpoint."""

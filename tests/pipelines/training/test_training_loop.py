@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,7 +274,7 @@ def test_elsewhere_than_on_a_terminal_a_line_comes_every_half_minute(
     toy: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(0, 100_000, 7))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: float(next(clock))))
     shown = io.StringIO()
     toy.run_toy(tmp_path, PLAIN | {"epochs": 10}, console=Console(file=shown))
     lines = shown.getvalue().splitlines()

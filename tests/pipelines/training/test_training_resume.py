@@ -255,6 +255,19 @@ def test_what_leaves_no_trace_may_change(toy: ModuleType, tmp_path: Path) -> Non
     assert result.epochs_done == 4
 
 
+def test_other_hardware_is_told_for_it_shows_in_the_last_bits(toy: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        toy.run_toy(tmp_path, PLAIN, task=toy.ToyTask(before_step=signalling(signal.SIGTERM, 4)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    try:
+        result = toy.run_toy(tmp_path, PLAIN, resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    (notice,) = result.notices
+    assert f"{threads} threads, resumed on cpu in fp32, {threads + 1} threads" in notice
+
+
 def test_a_damaged_checkpoint_is_named(toy: ModuleType, tmp_path: Path) -> None:
     toy.run_toy(tmp_path, PLAIN)
     file = tmp_path / "checkpoints" / "last" / "state.safetensors"
