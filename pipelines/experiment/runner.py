@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.cases import PARTS, Case
 from pipelines.casetables import write_cases
@@ -76,9 +76,12 @@ def run_workflow(resolved: ResolvedWorkflow, *, resume: bool = False, say: Say =
     config = resolved.config
     task = find_task(config.task).load()(config)
     output = Path(config.output)
-    run = _shared_run_folder(lambda: find_resumable(output, config) if resume else new_run_folder(output, config.name))
+    run = _shared_run_folder(
+        lambda: find_resumable(output, config) if resume else new_run_folder(output, config.name), config.train.device
+    )
     main = _is_main_process()
     with alone_in(run) if main else nullcontext():
+        say = say if main else lambda line: None
         return _run(task, resolved, run, resume=resume, say=say, started=started)
 
 
@@ -320,14 +323,17 @@ def _is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _shared_run_folder(make: Callable[[], RunFolder]) -> RunFolder:
+def _shared_run_folder(make: Callable[[], RunFolder], device: Literal["auto", "cpu", "cuda"]) -> RunFolder:
     """The first process makes the folder and tells the others, when there are several."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return make()
     from accelerate import PartialState
     from accelerate.utils import broadcast_object_list
 
-    PartialState()
+    from pipelines.training import choose_device
+
+    # Accelerate joins processes on a CPU only where it is told that they are on one; training asks in the same way.
+    PartialState(cpu=choose_device(device) == "cpu")
     told: list[Any] = [None]
     if _is_main_process():
         try:
