@@ -24,15 +24,17 @@ def oracle(module: torch.nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
             part = slice(head * module.head_dim, (head + 1) * module.head_dim)
             q, k, v = (one[:, part] for one in module.qkv(tokens).chunk(3, -1))
             members = [[i for i in range(a, b) if real[i]] for a, b in pairwise(bounds)]
+            if not real.any():
+                continue
             proposals = [q[one].mean(0) + k[one].mean(0) for one in members if one]
+            features = [torch.stack([(w @ key - key @ key / 2) / root for key in k[real]]) for w in proposals]
+            sums = [feature.softmax(0) @ v[real] for feature in features]
             for i in range(count):
-                worth, sums = [], []
-                for w in proposals:
-                    feature = torch.stack([(w @ key - key @ key / 2) / root for key in k[real]])
+                worth = []
+                for w, feature in zip(proposals, features, strict=True):
                     own = (w @ q[i] - q[i] @ q[i] / 2) / root
                     density = (w @ w - w @ w / 2) / root
                     worth.append(w @ q[i] / root + own + feature.logsumexp(0) - density)
-                    sums.append(feature.softmax(0) @ v[real])
                 out[i, part] = torch.stack(worth).softmax(0) @ torch.stack(sums)
         out = module.proj(out)
         out[~real] = 0
