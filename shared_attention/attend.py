@@ -163,7 +163,8 @@ def attend(
         rules = bias.to(q.dtype) if mask is None else bias.to(q.dtype).masked_fill(~mask, -math.inf)
     if rules is not None and rules.requires_grad and not q.is_cuda:
         # No fused kernel of the CPU gives a gradient to a bias; PyTorch's own way round it takes more passes than this.
-        weights = ((q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1) + rules).softmax(-1)
+        logits = (q * (q.shape[-1] ** -0.5 if scale is None else scale)) @ k.transpose(-2, -1)
+        weights = (logits.add_(rules) if logits.dtype == rules.dtype else logits + rules).softmax(-1)
         out = (functional.dropout(weights, dropout) if dropout else weights).to(v.dtype) @ v
         return out if alive is None else out.masked_fill(~alive, 0.0)
     if rules is not None and rules.ndim < 2:

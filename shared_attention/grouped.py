@@ -13,9 +13,11 @@ torch.Size([1, 5, 4, 8])
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from shared_attention.arguments import heads_of, per_axis
@@ -109,11 +111,17 @@ class GroupedAttention(TokenMixer):
         x, mask = pad_to_multiple(x, [a * b for a, b in zip(size, step, strict=True)], mask, centred=centred)
         padded = x.shape[1:-1]
         back = [-one for one in shift]
-        visible = shift_mask(padded, size, shift, x.device)[:, None] if any(shift) else None  # (G, 1, n, n)
+        visible = None
         if mask is not None and border == "hidden":
-            keys = partition_dilated(roll(mask.unsqueeze(-1), back), size, step)  # (B, G, n, 1)
-            keys = keys.squeeze(-1)[:, :, None, None]  # (B, G, 1, 1, n)
-            visible = keys if visible is None else visible & keys
+            visible = partition_dilated(roll(mask.unsqueeze(-1), back), size, step)  # (B, G, n, 1)
+            visible = visible.squeeze(-1)[:, :, None, None]  # (B, G, 1, 1, n)
+        if any(shift):
+            together = shift_mask(padded, size, shift, x.device)[:, None]  # (G, 1, n, n)
+            if visible is not None:
+                visible = visible & together
+            else:  # each token sees itself: added to the bias it is cheaper than as a mask, whose rows may be empty
+                apart = torch.zeros(together.shape, dtype=x.dtype, device=x.device).masked_fill(~together, -math.inf)
+                bias = apart if bias is None else bias + apart
         groups = partition_dilated(roll(x, back), size, step)  # (B, G, n, C)
         out = self.attend_windows(groups, mask=visible, bias=bias)
         return crop(roll(merge_dilated(out, size, step, padded), shift), grid, centred=centred)

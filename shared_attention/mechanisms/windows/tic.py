@@ -64,8 +64,8 @@ class AttentionConvolution(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`(B, *S, C)` with padded tokens zero to `(B, *S', E)`."""
         q, k, v = self.qkv(x).chunk(3, -1)
-        keys = self._neighbours(blank(k, mask))
-        logits = torch.stack([(q * self.scale * key).sum(-1) for key in keys], -1)  # (B, *S, K)
+        q = q * self.scale
+        logits = torch.stack([(q * key).sum(-1) for key in self._neighbours(blank(k, mask))], -1)  # (B, *S, K)
         visible = None
         if self.border == "hidden":
             real = torch.ones(x.shape[:-1], dtype=torch.bool, device=x.device) if mask is None else mask
