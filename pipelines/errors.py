@@ -76,7 +76,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return "  ".join(part for part in (self.where, f"{self.key}: {self.message}" if self.key else self.message) if part)
+        told = f"{self.key}: {self.message}" if self.key else self.message
+        return f"{self.where}  {told}" if self.where else told
 
 
 class ConfigurationError(PulvinarError):

@@ -1,20 +1,20 @@
 """The run folder: where everything of one run lies.
 
-    RUN/
-      status.json          state, times, tracking run id, exit reason
-      config.yaml          the resolved configuration
-      provenance.json      dotted key → where its value came from
-      environment.json     versions, device, commit, seed
-      cases.csv            case_id, group, split, labels, facts (paths relative to the data root)
-      splits.json          part → case ids, and how they were drawn
-      excluded.csv         cases set aside, with reasons
-      history.csv          epoch, step, seconds, lr, losses, validation metrics
-      checkpoints/         last/ and best/ (safetensors + JSON)
-      evaluation/          PART.cases.csv (case × class × metric) and PART.summary.csv
-      figures/             NAME.png, NAME.csv, index.json
-      model/               the model folder: model.safetensors + model.yaml
-      tracking/            what the tracking server has not received yet
-      report.html          one self-contained file
+RUN/
+  status.json          state, times, tracking run id, exit reason
+  config.yaml          the resolved configuration
+  provenance.json      dotted key → where its value came from
+  environment.json     versions, device, commit, seed
+  cases.csv            case_id, group, split, labels, facts (paths relative to the data root)
+  splits.json          part → case ids, and how they were drawn
+  excluded.csv         cases set aside, with reasons
+  history.csv          epoch, step, seconds, lr, losses, validation metrics
+  checkpoints/         last/ and best/ (safetensors + JSON)
+  evaluation/          PART.cases.csv (case × class × metric) and PART.summary.csv
+  figures/             NAME.png, NAME.csv, index.json
+  model/               the model folder: model.safetensors + model.yaml
+  tracking/            what the tracking server has not received yet
+  report.html          one self-contained file
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The one contract a domain fulfils.
 
 A `Task` says what a domain reads, its network, its loss and how a case is judged; its `Predictor` is one trained model
-that reads, infers and writes items. Everything else (training, evaluation, tracking, batch inference, reports) is shared
+that reads, infers and writes items. All else (training, evaluation, tracking, batch inference, reports) is shared
 and knows a domain only through these two classes.
 
     read_cases → fit (training cases only) → training_data → build_network → loss_step

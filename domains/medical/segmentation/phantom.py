@@ -78,7 +78,7 @@ def write_phantom(folder: Path, *, cases: int, size: tuple[int, ...], seed: int)
 def _nifti(array: NDArray[Any]) -> bytes:
     import nibabel
 
-    image: Any = nibabel.Nifti1Image(array, np.eye(4))  # type: ignore[no-untyped-call]
+    image: Any = nibabel.Nifti1Image(array, np.eye(4))
     image.header["descrip"] = b"synthetic phantom"
     content: bytes = image.to_bytes()
     return content
