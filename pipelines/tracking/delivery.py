@@ -84,8 +84,9 @@ class Delivery:
             return self._deliver(on_batch)
 
     def _deliver(self, on_batch: Callable[[], None]) -> int:
-        if self._client is None:
-            self._client = open_client(self._uri)
+        if not self._run_id:
+            # Asked again after a store that did not answer: no event may go out before its run is known.
+            self._client = self._client or open_client(self._uri)
             self._run_id = self._find_run()
         journal = self._run.tracking / JOURNAL
         delivered = 0

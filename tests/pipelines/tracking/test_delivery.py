@@ -7,12 +7,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from pipelines.errors import EnvironmentProblem
 from pipelines.runs import RunFolder
 from pipelines.tracking import Tracker, TrackingSettings, sync
+from pipelines.tracking.delivery import Delivery
 from pipelines.tracking.stores import open_client
 from pipelines.tracking.target import Target
 
@@ -67,6 +69,25 @@ def test_a_delivery_that_died_before_its_note_repeats_without_harm(start: Start)
     arrived = mlflow_run(run, first.run_id)
     assert len(arrived.inputs.dataset_inputs) == 1
     assert arrived.info.status == "FAILED"
+
+
+def test_a_store_that_answers_at_the_second_attempt_misses_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, tracker = start()
+    tracker.log_parameters({"a": 1})
+    tracker.finish("finished")
+    delivery = Delivery(run)
+    with monkeypatch.context() as away:
+        away.setattr(delivery, "_find_experiment", Mock(side_effect=ConnectionError("refused")))
+        with pytest.raises(ConnectionError):
+            delivery.deliver()
+    delivery.deliver()
+    report = sync(run)
+    assert (report.refused, report.waiting) == (0, 0)
+    arrived = mlflow_run(run, report.run_id)
+    assert arrived.data.params == {"a": "1"}
+    assert arrived.info.status == "FINISHED"
 
 
 def test_a_resumed_run_continues_and_may_change_a_parameter(start: Start) -> None:
