@@ -17,9 +17,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.cases import PARTS, Case
+from pipelines.cases import Case
 from pipelines.casetables import write_cases
-from pipelines.config import ResolvedWorkflow, dump_yaml
+from pipelines.config import ResolvedWorkflow
 from pipelines.digests import data_digest
 from pipelines.errors import DataError, Interrupted, PulvinarError
 from pipelines.evaluation import summarise, worst_cases
@@ -28,6 +28,7 @@ from pipelines.experiment.folders import find_resumable, new_run_folder
 from pipelines.experiment.guards import alone_in, signals_interrupt
 from pipelines.experiment.judgement import Judgement, judge_cases, rows_to_table, write_figures
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
+from pipelines.experiment.records import save_configuration, track_start, write_excluded
 from pipelines.runs import RunFolder, write_atomically
 from pipelines.splits import apply_splits
 from pipelines.task import Task, find_task
@@ -35,7 +36,7 @@ from pipelines.task import Task, find_task
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipelines.tracking import RunState, Tracker
+    from pipelines.tracking import RunState
     from pipelines.training import TrainingResult
 
 __all__ = ["Outcome", "run_workflow"]
@@ -89,7 +90,7 @@ def _run(task: Task, resolved: ResolvedWorkflow, run: RunFolder, *, resume: bool
     main, config = _is_main_process(), resolved.config
     if main:
         run.update_status(state="running", started=_now(), name=config.name, task=config.task, pid=os.getpid())
-        _save_configuration(run, resolved)
+        save_configuration(run, resolved)
     say(f"run folder {run.root}")
     try:
         with signals_interrupt():
@@ -134,7 +135,7 @@ def _stages(
     state: RunState = "failed"
     try:
         if main:
-            _track_start(tracker, resolved, run, cases, environment)
+            track_start(tracker, resolved, run, cases, environment)
         result = train(
             task,
             training,
@@ -179,7 +180,8 @@ def _prepare(task: Task, run: RunFolder, *, resume: bool, say: Say) -> PreparedC
     if _is_main_process():
         write_cases(cases.table, run.cases, facts=cases.facts)
         run.write_json(run.splits, cases.record)
-        _write_excluded(run, cases)
+        if not (resume and run.excluded.is_file()):  # training may have set aside more
+            write_excluded(run, cases)
     for note in cases.record.get("notes", ()):
         say(note)
     for excluded in cases.excluded:
@@ -221,7 +223,9 @@ def _judge_and_write(
         part=part,
         synthetic=bool(task.describe().get("synthetic", False)),
     )
-    excluded = {item.case_id: item.reason for item in cases.excluded}
+    for notice in result.notices:
+        say(notice)
+    excluded = {item.case_id: item.reason for item in cases.excluded} | dict(result.excluded)
     return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
 
 
@@ -259,52 +263,10 @@ def _draw(
     write_atomically(run.figures / "index.json", json.dumps(entries, indent=2) + "\n")
 
 
-def _track_start(
-    tracker: Tracker,
-    resolved: ResolvedWorkflow,
-    run: RunFolder,
-    cases: PreparedCases,
-    environment: Mapping[str, Any],
-) -> None:
-    import yaml
-
-    tracker.log_parameters(yaml.safe_load(dump_yaml(resolved.config)))
-    tracker.set_tags(
-        {
-            "task": resolved.config.task,
-            "seed": str(resolved.config.seed),
-            "device": str(environment["device"]),
-            "commit": str(environment["commit"]),
-            "pulvinar": str(environment["pulvinar"]),
-            "data_digest": str(environment["data_digest"]),
-        }
-    )
-    tracker.log_data(
-        name=cases.table.name,
-        digest=str(environment["data_digest"]),
-        parts={part: len(cases.part(part)) for part in PARTS},
-    )
-    for file in (run.config, run.provenance, run.environment):
-        tracker.log_files(file)
-
-
 def _means(summary: pd.DataFrame) -> dict[str, float]:
     """`class/metric` → mean, where it is defined."""
     rows = summary.to_dict("records")
     return {f"{row['class']}/{row['metric']}": float(row["mean"]) for row in rows if row["mean"] == row["mean"]}
-
-
-def _save_configuration(run: RunFolder, resolved: ResolvedWorkflow) -> None:
-    if not run.config.is_file():
-        write_atomically(run.config, dump_yaml(resolved.config))
-        run.write_json(run.provenance, {key: str(origin) for key, origin in sorted(resolved.origins.items())})
-
-
-def _write_excluded(run: RunFolder, cases: PreparedCases) -> None:
-    import pandas as pd
-
-    rows = [(item.case_id, item.reason, item.hint) for item in cases.excluded]
-    write_atomically(run.excluded, pd.DataFrame(rows, columns=["case_id", "reason", "hint"]).to_csv(index=False))
 
 
 def _read_weights(result: TrainingResult) -> dict[str, Any]:
