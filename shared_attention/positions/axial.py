@@ -39,14 +39,14 @@ class AxialLogits(nn.Module):
         """
         keys = self.keys if keys is None else tuple(keys)
         axes = len(keys)
-        parts = self.along_axes(q, queries, keys)
+        parts = self._along_axes(q, queries, keys)
         total = sum(
             part.unflatten(-1, [size if one == axis else 1 for one in range(axes)])
             for axis, (part, size) in enumerate(zip(parts, keys, strict=True))
         )
         return total.flatten(-axes)
 
-    def along_axes(
+    def _along_axes(
         self, q: Tensor, queries: Sequence[int] | None = None, keys: Sequence[int] | None = None
     ) -> list[Tensor]:
         """The parts of the logits that the axes give: `(..., n, size of the block of keys along the axis)` each."""

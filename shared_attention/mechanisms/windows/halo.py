@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from shared_attention.arguments import heads_of, per_axis
 from shared_attention.attend import attend
 from shared_attention.contract import TokenMixer, blank
 from shared_attention.grids import crop, gather_halo, group_grid, merge, pad_to_multiple, partition
-from shared_attention.positions import AxialLogits, coordinates
+from shared_attention.positions import AxialLogits
 from shared_attention.registry import Card, Source, register
 
 __all__ = ["Halo", "HaloAttention"]
@@ -76,22 +75,12 @@ class HaloAttention(nn.Module):
             around.unflatten(-1, (self.heads, -1)).transpose(2, 3).split([self.head_dim, self.value_dim], -1)
         )  # (B, G, H, m, D) and (B, G, H, m, E / H)
         scale = self.head_dim**-0.5
-        places = self.position.along_axes(q if not self.scale_positions else q * scale, small, wide)
-        # logits of an axis depend on a key's place alone, so they are channels: query's logits against key's place
-        q = torch.cat([q * scale, *places], -1)
-        k = torch.cat([k, _one_hot(wide, k).expand(*k.shape[:-1], -1)], -1)
+        bias = self.position(q * scale if self.scale_positions else q, small, wide)  # (B, G, H, n, m)
         visible = real[:, :, None, None] if self.border == "hidden" else None  # (B or 1, G, 1, 1, m)
-        out = attend(q, k, v, mask=visible, scale=1.0, dropout=dropout)  # (B, G, H, n, E / H)
+        out = attend(q, k, v, mask=visible, bias=bias, scale=scale, dropout=dropout)  # (B, G, H, n, E / H)
         sizes = [count * size for count, size in zip(group_grid(x.shape[1:-1], block), small, strict=True)]
         out = merge(out.transpose(2, 3).flatten(3), small, sizes)
         return crop(out, [-(-size // self.stride) for size in grid])  # (B, *S', E)
-
-
-def _one_hot(sizes: list[int], like: Tensor) -> Tensor:
-    """For each token of a block its place along each axis as a row of zeros and a one: `(m, sum of the sizes)`."""
-    places = coordinates(sizes, like.device)  # (m, rank)
-    rows = [places[:, axis, None] == torch.arange(size, device=like.device) for axis, size in enumerate(sizes)]
-    return torch.cat(rows, -1).to(like.dtype)
 
 
 @register(
