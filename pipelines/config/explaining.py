@@ -84,6 +84,7 @@ def explain(resolved: ResolvedWorkflow, key: str) -> Explanation:
     shape: Shape | None = Shape.of(type(resolved.config))
     node: Node | None = resolved.tree
     described: Shape | None = shape
+    around: Shape | None = None
     for part in key.split("."):
         inner, known = _inside(value, part)
         if inner is PydanticUndefined:
@@ -91,19 +92,26 @@ def explain(resolved: ResolvedWorkflow, key: str) -> Explanation:
             everywhere = nearest(key, resolved.origins)
             hint = f"; did you mean {everywhere!r}?" if everywhere else did_you_mean(dotted((*path, part)), known)
             raise ConfigurationError([Problem("", key, f"no such key{hint}")])
-        shape = shape.child(part, _written(value, node)) if shape is not None else None
+        around, shape = shape, shape.child(part, _written(value, node)) if shape is not None else None
         node = node.child(part) if node is not None else None
         value = inner
         path.append(part)
         described = shape if shape is not None else described
+    chooses = around is not None and around.discriminator == path[-1]
     return Explanation(
         key=dotted(tuple(path)),
         value=plain(node_from_plain(value, DEFAULT, resolved.sources[-1].parent)),
         origin=_origin(resolved, tuple(path)),
-        overrode=_replaced(node, shape),
-        expected=expectation(shape) if shape is not None else "",
+        overrode=_replaced(node, None if chooses else shape),
+        expected=_choices(around) if chooses and around else expectation(shape) if shape is not None else "",
         description=_description(described),
     )
+
+
+def _choices(section: Shape) -> str:
+    """The names that choose between the variants of a section; the variant at hand knows only its own."""
+    *others, last = [show(name) for name in section.variants()]
+    return " or ".join(filter(None, (", ".join(others), last)))
 
 
 def _inside(value: Any, part: str) -> tuple[Any, list[str]]:

@@ -45,7 +45,9 @@ def test_the_way_of_a_value_is_told_from_the_last_layer_to_the_default(resolved:
     [
         pytest.param("train.epochs", 20, "w.yaml:2:27 (${env:EPOCHS})", "a whole number from 1 to 1000", id="variable"),
         pytest.param("train.ema", None, "default", "a number above 0 and below 1 or null", id="default"),
-        pytest.param("model.attention.name", "window", "command line", "'window'", id="name of a variant"),
+        pytest.param(
+            "model.attention.name", "window", "command line", "'full', 'window' or 'agent'", id="name of a variant"
+        ),
         pytest.param("model.attention.window", [7, 7], "default", "a list of whole numbers", id="default of a variant"),
         pytest.param("model.attention.shift", True, "default", "true or false", id="field of a variant"),
         pytest.param("model.channels.1", 32, "base.yaml:6:18", "a whole number of at least 1", id="item"),
