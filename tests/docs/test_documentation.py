@@ -1,0 +1,203 @@
+"""What the documentation says exists: links, commands, options, settings, generated pages."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from pipelines.config.shapes import Shape
+from pipelines.task import find_task
+from workflows.cli import app
+from workflows.tasks import register_tasks
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("workflows/templates/*/*.md")]
+)
+HAND_WRITTEN = [page for page in PAGES if page.name not in ("attention-contract.md",)]
+
+LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
+FENCE = re.compile(r"^```(?P<kind>\w*)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
+GENERATED = re.compile(r"<!-- generated:.*?<!-- end -->", re.DOTALL)
+CODE = re.compile(r"`([^`\n]+)`")
+LAUNCHED = re.compile(r"^(?:torchrun|accelerate launch)\b.* -m workflows\.main ")
+KEY = re.compile(r"(?P<key>[a-z_]+(?:\.[A-Za-z0-9_]+)+)(?P<value>[=:].*)?")
+ENDINGS = ("yaml", "safetensors", "csv", "json", "py", "html")
+"""`model.yaml` and the like look like keys."""
+WRONG_ON_PURPOSE = {("modl", "x")}
+"""Shown with the error that they give."""
+DESCRIBED = ("infer.", "model.", "loss.")
+"""Keys of a model's description, which `predict --set` takes."""
+
+
+def each(pages: Sequence[Path]) -> list[Any]:
+    return [pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages]
+
+
+def text_of(page: Path) -> str:
+    return GENERATED.sub("", page.read_text(encoding="utf-8"))
+
+
+def typed(page: Path) -> Iterator[list[str]]:
+    """Arguments of every `pulvinar …` that a page has a reader type."""
+    for block in FENCE.finditer(text_of(page)):
+        prompts = block["kind"] == "console"
+        for line in block["body"].splitlines():
+            if prompts and not line.startswith("$ "):
+                continue
+            command = LAUNCHED.sub("pulvinar ", line.removeprefix("$ ").strip())
+            command = re.sub(r"^(?:srun|[A-Z_]+=\S+) ", "", command).partition(" || ")[0]
+            if command.startswith("pulvinar ") and "[--" not in command:
+                yield shlex.split(command.replace("…", "X"), comments=True)[1:]
+
+
+def mentioned(page: Path) -> Iterator[list[str]]:
+    """Arguments of every `pulvinar …` in running text."""
+    for code in CODE.findall(FENCE.sub("", text_of(page))):
+        if code.startswith("pulvinar "):
+            yield shlex.split(code.replace("…", "X"))[1:]
+
+
+def walk(arguments: Sequence[str]) -> tuple[Any, list[str]]:
+    """The command of arguments, and what is left for it."""
+    command: Any = get_command(app)
+    rest = list(arguments)
+    while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
+        assert rest[0] in command.commands, f"there is no command {rest[0]!r}"
+        command = command.commands[rest.pop(0)]
+    return command, rest
+
+
+@pytest.fixture(scope="module")
+def workflow() -> Shape:
+    register_tasks()
+    return Shape.of(find_task("medical/segmentation").load().Config)
+
+
+@pytest.fixture(scope="module")
+def generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("documentation_generator", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def accepts(shape: Shape | None, path: Sequence[str]) -> bool:
+    """Whether a key exists in any variant of a settings model."""
+    if shape is None:
+        return False
+    if not path:
+        return True
+    if shape.model is not None:
+        return accepts(shape.fields().get(path[0]), path[1:])
+    inner = [*shape.variants().values(), *shape.alternatives()]
+    if inner:
+        return any(accepts(choice, path) for choice in inner)
+    return accepts(shape.item(path[0]), path[1:])
+
+
+def keys_in(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*path, str(key))
+            yield from keys_in(inner, (*path, str(key)))
+
+
+def anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", each(PAGES))
+def test_links_lead_somewhere(page: Path) -> None:
+    wrong = []
+    for link in LINK.finditer(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        target, _, anchor = link["target"].partition("#")
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        place = (page.parent / target).resolve() if target else page
+        if not place.exists() or (anchor and anchor not in anchors(place)):
+            wrong.append(link["target"])
+    assert not wrong
+
+
+@pytest.mark.parametrize("page", each(PAGES))
+def test_commands_that_are_typed_can_be_parsed(page: Path) -> None:
+    for arguments in typed(page):
+        command, rest = walk(arguments)
+        if "--help" not in rest:
+            command.make_context(" ".join(arguments), list(rest))
+
+
+@pytest.mark.parametrize("page", each(PAGES))
+def test_commands_and_options_that_are_mentioned_exist(page: Path) -> None:
+    for arguments in mentioned(page):
+        command, rest = walk(arguments)
+        known = {spelling for parameter in command.params for spelling in parameter.opts} | {"--help", "-h"}
+        unknown = [part for part in rest if part.startswith("--") and part.partition("=")[0] not in known]
+        assert not unknown, f"{' '.join(arguments)}: {unknown}"
+
+
+@pytest.mark.parametrize("page", each(HAND_WRITTEN))
+def test_settings_exist(page: Path, workflow: Shape) -> None:
+    text = text_of(page)
+    found: set[tuple[str, ...]] = set()
+    for arguments in [*typed(page), *mentioned(page)]:
+        found |= {tuple(part.partition("=")[0].split(".")) for part in arguments[1:] if re.match(r"[a-z][\w.]*=", part)}
+    for code in CODE.findall(FENCE.sub("", text)):
+        matched = KEY.fullmatch(code)
+        if matched and matched["key"].split(".")[0] in workflow.fields():
+            found.add(tuple(matched["key"].split(".")))
+    for block in FENCE.finditer(text):
+        content = yaml.safe_load(block["body"]) if block["kind"] == "yaml" else None
+        if isinstance(content, dict) and content.keys() <= workflow.fields().keys():
+            found |= set(keys_in(content))
+    found -= WRONG_ON_PURPOSE
+    wrong = [".".join(key) for key in sorted(found) if not accepts(workflow, key) and key[-1] not in ENDINGS]
+    assert not wrong
+
+
+def test_what_predict_may_set_is_in_the_description(workflow: Shape) -> None:
+    page = ROOT / "docs" / "how-to" / "predict-scans.md"
+    settings = re.findall(r"--set ([\w.]+)=", page.read_text(encoding="utf-8"))
+    assert settings
+    for setting in settings:
+        assert setting.startswith(DESCRIBED)
+        assert accepts(workflow, setting.split("."))
+
+
+def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
+    stale = [
+        page.name for page in generate.PAGES if generate.render(page.read_text(encoding="utf-8")) != page.read_text()
+    ]
+    assert not stale, "python docs/generate.py"
+
+
+def test_every_command_and_every_section_has_its_part(generate: ModuleType) -> None:
+    commands, sections = (page.read_text(encoding="utf-8") for page in generate.PAGES)
+    assert set(re.findall(r"<!-- generated: command (.+?) -->", commands)) == dict(generate.commands()).keys()
+    assert set(re.findall(r"<!-- generated: section (.+?) -->", sections)) == {"top", *generate.sections()}
+
+
+def test_every_page_is_on_the_map() -> None:
+    links = LINK.findall((ROOT / "docs" / "README.md").read_text(encoding="utf-8"))
+    missing = {page.relative_to(ROOT / "docs").as_posix() for page in ROOT.glob("docs/*/*.md")} - set(links)
+    assert not missing
+
+
+def test_pictures_are_small_and_used() -> None:
+    everything = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    for picture in ROOT.glob("docs/images/*"):
+        assert picture.stat().st_size < 150_000
+        assert picture.name in everything
