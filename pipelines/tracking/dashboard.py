@@ -53,7 +53,9 @@ def serve(
     if uri.startswith(("http://", "https://")):
         say(f"this store is a server; its page is at {uri}")
         return 0
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both are set: a shell starts what runs in the background with SIGINT ignored.
+    stops = (signal.SIGINT, signal.SIGTERM)
+    previous = [signal.signal(number, signal.default_int_handler) for number in stops]
     try:
         with served(uri, port=port) as (address, process):
             say(f"store  {mask_password(uri)}")
@@ -64,7 +66,8 @@ def serve(
     except KeyboardInterrupt:
         say("stopped")
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in zip(stops, previous, strict=True):
+            signal.signal(number, handler)
     return 0
 
 
