@@ -23,7 +23,7 @@ demo: $(STAMP)  ## train, judge and track a small model, then predict unseen sca
 	$(BIN)/python -m workflows.demo
 
 test: $(STAMP)  ## the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## lint, types, layers
 	$(BIN)/ruff check .
