@@ -66,7 +66,7 @@ def run(
 
 
 def plan(workflow: WorkflowArgument, overrides: Overrides = None, json: JsonOption = False) -> int:
-    """Show what a run would do: cases, parameters, cost, files. Trains nothing and writes nothing."""
+    """Show what a run would do: cases, parameters, cost, files. Trains nothing, makes no run folder."""
     from pipelines.config import dump_yaml
     from pipelines.experiment.planning import measure_step
     from pipelines.experiment.preparation import prepare_cases
