@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pipelines.allocation import keep_freed_memory
 from pipelines.errors import EnvironmentProblem, ModelFolderError
 from pipelines.modelfolder import change_description, load_model, read_model_record
 from pipelines.task import Predictor, TaskEntry, register_task, registered_tasks
@@ -84,6 +85,11 @@ class ModelSource:
         """
         threads = _threads(workers)
         os.environ["OMP_NUM_THREADS"] = str(threads)
+        if "GOMP_SPINCOUNT" not in os.environ:
+            # Threads that spin while they wait for one another keep the reader, the writer and other programs off the
+            # cores that those threads wait for: on two busy cores a forward pass took three times as long.
+            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        keep_freed_memory()
         import torch
 
         torch.set_num_threads(threads)

@@ -65,7 +65,8 @@ def write_picture(path: Path, array: NDArray[np.unsignedinteger]) -> None:
 
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", OUTPUT_MARK)
-    Image.fromarray(np.ascontiguousarray(array)).save(path, format="PNG", pnginfo=mark)
+    # Half the time of the default level, for a file that is a tenth larger.
+    Image.fromarray(np.ascontiguousarray(array)).save(path, format="PNG", pnginfo=mark, compress_level=4)
 
 
 def _load(case_id: str, path: Path, *, labels: bool) -> tuple[NDArray[Any], NDArray[np.float64]]:
