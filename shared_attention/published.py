@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from shared_attention import adapters
 
-__all__ = ["Adapter", "Given", "State", "adapter_classes", "adapts", "load_published"]
+__all__ = ["Adapter", "Given", "State", "adapter_classes", "adapts", "load_published", "register_adapters"]
 
 _MISSING = object()
 
@@ -183,7 +183,8 @@ def adapts(fixture: str, *, mechanism: str, tolerance: float = 1e-5) -> Callable
 
     Args:
         fixture: Name of the reference's folder.
-        mechanism: Name on the card of ours.
+        mechanism: Name on the card of ours; for a whole network that is built elsewhere from such mechanisms, its name
+            with a `/`, such as `medical/bags/acmil`.
         tolerance: Absolute and relative difference allowed.
 
     Raises:
@@ -225,14 +226,27 @@ def load_published(
     return known[fixture](Given(constructor), State(state), inputs or {}).load()
 
 
+_PACKAGES = [adapters.__name__]
+
+
+def register_adapters(package: str) -> None:
+    """Make the adapters of another package known: those of networks that are built from mechanisms elsewhere.
+
+    Args:
+        package: Import name of a package, each module of which holds adapters; imported when adapters are asked for.
+    """
+    if package not in _PACKAGES:
+        _PACKAGES.append(package)
+
+
 @cache
-def _loaded() -> bool:
-    for module in pkgutil.iter_modules(adapters.__path__):
-        importlib.import_module(f"{adapters.__name__}.{module.name}")
-    return True
+def _load(package: str) -> None:
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
 
 
 def adapter_classes() -> dict[str, type[Adapter]]:
     """All adapters by the name of the reference they serve."""
-    _loaded()
+    for package in _PACKAGES:
+        _load(package)
     return _ADAPTERS

@@ -2,7 +2,7 @@
 
 from pipelines.task import TaskEntry, register_task
 
-__all__ = ["TASKS", "register_tasks"]
+__all__ = ["ADAPTERS", "TASKS", "register_network_adapters", "register_tasks"]
 
 TASKS = (
     TaskEntry(
@@ -17,3 +17,15 @@ def register_tasks() -> None:
     """Makes every task known by name."""
     for entry in TASKS:
         register_task(entry)
+
+
+ADAPTERS = ("domains.medical.bags.adapters",)
+"""Packages that hold published networks of the domains against ours."""
+
+
+def register_network_adapters() -> None:
+    """Makes the references of the domains' networks known to `pulvinar attention verify`."""
+    from shared_attention.published import register_adapters
+
+    for package in ADAPTERS:
+        register_adapters(package)

@@ -75,7 +75,9 @@ def verify_attention(
     """Hold each mechanism against what its authors' code computes."""
     from pipelines.fixtures import golden_root
     from shared_attention.parity import verify
+    from workflows.tasks import register_network_adapters
 
+    register_network_adapters()
     folder = golden or golden_root()
     if folder is None or not folder.is_dir():
         raise EnvironmentProblem(

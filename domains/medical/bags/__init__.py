@@ -1,0 +1,1 @@
+"""Bags of instances (multiple-instance learning): a label for the whole, learned from its parts."""

@@ -1,0 +1,1 @@
+"""Published multiple-instance networks in ours, one module for each source."""
