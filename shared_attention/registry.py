@@ -71,6 +71,7 @@ class Card:
         patterns: Ways of looking: at itself, at itself up to the own token (argument `causal`), at a context, at a
             context up to the own place.
         cost: Multiplications for one sample as a formula over `N`, `C`, ... (see `CostFormula`).
+        formula: What is computed, an equation a line, in the letters of the contract page.
         source: Published code it is held against, None where there is none.
         fixtures: Names of reference outputs of that code; each needs an adapter.
         notes: Where code and paper differ, which one is the default, what to know before use.
@@ -90,6 +91,7 @@ class Card:
     ordered: bool
     patterns: tuple[Pattern, ...]
     cost: str
+    formula: str = ""
     source: Source | None = None
     fixtures: tuple[str, ...] = ()
     notes: str = ""

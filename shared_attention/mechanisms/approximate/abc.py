@@ -34,6 +34,9 @@ __all__ = ["BoundedMemory"]
         ordered=False,
         patterns=("self", "causal", "cross"),
         cost="4*N*C**2 + 6*N*C*landmarks",
+        formula="q, k, v = Wq x, Wkv x                          (H, N, D)\n"
+        "K = softmax_N(k φ)ᵀ k,  V = softmax_N(v ψ)ᵀ v  (H, landmarks, D)\n"
+        "y = W softmax(q Kᵀ / √D) V",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_abc",),
         notes="With `causal`, CAB's code gives each slot of a token its own key and value alone, weighed against what "

@@ -33,6 +33,7 @@ __all__ = ["CosFormer"]
         ordered=True,
         patterns=("self", "cross"),
         cost="4*N*C**2 + 4*N*C*D",
+        formula="w_ij = relu(q_i) · relu(k_j) · cos(π/2 · (i − j) / N)\ny_i = W Σ_j w_ij v_j / Σ_j w_ij",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_cosformer",),
         notes="Weights are relu(q) · relu(k) · cos(π/2 · (i - j) / m) with m the longer of the two lines of tokens, "

@@ -33,6 +33,9 @@ __all__ = ["LinearRandomised"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 4*N*C*landmarks",
+        formula="μ_r = mean of q + mean of k, over segment r;  ω_r = μ_r (a sample around it in training)\n"
+        "f_rj = (ω_r · k_j − |k_j|²/2) / √D;  s_r = Σ_j softmax_j(f_rj) v_j\n"
+        "y_i = W Σ_r softmax_r(q_i · (μ_r + ω_r) / √D + log Σ_j exp f_rj − (ω_r · μ_r − |μ_r|²/2) / √D) s_r",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_lara",),
         notes="Proposals are means of segments of queries plus those of keys, in row-major order; in training, samples "

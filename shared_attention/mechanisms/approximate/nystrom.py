@@ -38,6 +38,8 @@ _STEPS = 6
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 4*N*C*landmarks",
+        formula="q̃, k̃ = means of q, k over segments             (H, landmarks, D)\n"
+        "y = W softmax(q k̃ᵀ / √D) pinv(softmax(q̃ k̃ᵀ / √D)) softmax(q̃ kᵀ / √D) v",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_nystrom",),
         notes="Landmarks are means of segments in row-major order. The default is `form=paper`: logits over √D, and "

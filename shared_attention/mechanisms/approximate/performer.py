@@ -78,6 +78,8 @@ class PositiveFeatures(nn.Module):
         ordered=False,
         patterns=("self",),
         cost="4*N*C**2 + 4*N*C**2*ratio",
+        formula="φ(z)_f = exp(ω_f · z − |z|²/2)                 ω: fixed orthogonal directions, z scaled by D^-¼\n"
+        "y_i = v_i + W φ(q_i) · Σ_j φ(k_j) v_jᵀ / φ(q_i) · Σ_j φ(k_j)",
         source=Source("yitu-opensource/T2T-ViT", "0f63dc9", "BSD-3-Clause-Clear"),
         fixtures=("t2t_token_performer",),
         notes="One head; random directions are drawn once, orthogonal, and kept with the state. T2T's code does not "

@@ -29,6 +29,8 @@ __all__ = ["EfficientChannelAttention"]
         ordered=False,
         patterns=("self",),
         cost="2*N*C",
+        formula="m = mean_N(x)                                  (C)\n"
+        "y_i = x_i ⊙ σ(conv_k(m))                       the convolution runs along the channels",
         source=Source("BangguWu/ECANet", "b332f6b", "MIT"),
         fixtures=("eca",),
         notes="The published class takes the kernel as an argument; None chooses it by the paper's rule, the odd "

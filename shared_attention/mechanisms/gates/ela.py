@@ -34,6 +34,8 @@ _SIZES = {"tiny": (5, 1, 32), "base": (7, 1, 16), "small": (5, 8, 16), "large": 
         ordered=True,
         patterns=("self",),
         cost="rank*N*C + 7*rank*N**(1/rank)*C",
+        formula="m_a = mean of x over all axes but a\n"
+        "y = x ⊙ Π_a σ(GroupNorm(conv_k(m_a)))          convolution and normalisation are shared by the axes",
         source=Source("AIFengheshu/Plug-play-modules", "2f933bc", "none"),
         fixtures=("ela_unofficial",),
         notes="The authors published no code; this is held against an unofficial class, which is the paper's base "

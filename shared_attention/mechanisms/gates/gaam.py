@@ -97,6 +97,8 @@ class Gaussians(nn.Module):
         ordered=False,
         patterns=("self",),
         cost="8*N*C",
+        formula="z_g = (x − μ − d_g) / s                        μ, s: mean and deviation of the channels of a part\n"
+        "p = Π_g N(z_g; 0, c_g²);  y = x ⊙ p / Σ p      d_g, c_g learned; the sum runs over the part",
         source=Source("gioannides/Gaussian-Adaptive-Attention", "145d1bc", "Apache-2.0"),
         fixtures=("gaam", "gaam_block"),
         notes="As published: the Gaussians are multiplied (not added up), the variance is unbiased, the weights are "

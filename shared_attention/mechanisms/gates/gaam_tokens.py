@@ -29,6 +29,8 @@ __all__ = ["TokenGaussians"]
         ordered=True,
         patterns=("self",),
         cost="8*N*C",
+        formula="z_g = (x − μ − d_g) / s            μ, s: mean and deviation of a channel over a stretch of tokens\n"
+        "p = Π_g N(z_g; 0, c_g²);  y = x ⊙ p / Σ p      d_g, c_g learned; the sum runs over the stretch",
         source=Source("gioannides/Gaussian-Adaptive-Attention", "145d1bc", "Apache-2.0"),
         notes="`gaam` along the other axis; held against the same references, whose `norm_axis` may be any. A head is "
         "a stretch of tokens in row-major order, so order matters where there are several. Of a stretch, only real "

@@ -30,6 +30,9 @@ __all__ = ["Polarized"]
         ordered=False,
         patterns=("self",),
         cost="1.5*N*C**2 + 4*N*C",
+        formula="c = σ(U Σ_j softmax_j(w · x_j) V x_j)          (C) weights of the channels\n"
+        "s_i = σ(softmax_i(Q mean_N(x) · K x_i))        a weight of each token\n"
+        "y_i = x_i ⊙ (c + s_i), or first c and then s   form='paper': softmax over the channels of Q mean instead",
         source=Source("DeLightCMU/PSA", "20e307a", "Apache-2.0"),
         fixtures=("psa_p", "psa_s", "psa_paper_parallel", "psa_paper_sequential"),
         notes="The authors' code is not the paper: its parallel form has no normalisation in the channel gate and "

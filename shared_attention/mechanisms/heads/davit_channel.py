@@ -28,6 +28,8 @@ __all__ = ["DavitChannel"]
         ordered=False,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*C*D",
+        formula="A = softmax(qᵀ k / √D)      (H, D, D): channels of a group, scalar products over all tokens\n"
+        "y = W (v Aᵀ)",
         source=Source("dingmyu/davit", "fc79470", "MIT"),
         fixtures=("davit_channel_attention", "davit_channel_block"),
         notes="As released: what the code calls k, v and q are query, key and value, and logits are scaled by the "

@@ -49,6 +49,10 @@ _ADAPTIVE: dict[int, Callable[..., Tensor]] = {
         ordered=True,
         patterns=("self",),
         cost="11*N*C**2 + 2*N*C*regions**rank + N*C*(7**rank + 3**rank)",
+        formula="local = x + FFN(LN(dwconv(x)))\n"
+        "s = x reduced step by step to `regions` places;  t = σ(a) ⊙ MSA(LN s) + (1 − σ(a)) ⊙ g\n"
+        "t ← t + FFN(LN t)                              g: learned tokens that know their places\n"
+        "y = local + W softmax(q(x) k(t)ᵀ / √D) v(t)",
         notes="UNVERIFIED: the authors published no code, and this follows a description in words (local part as in "
         "ConvNeXt; tokens reduced step by step, attention among them, a weighted sum with global tokens that know "
         "their places, a feed-forward part; broadcast to all tokens; sum of both). Ours are: the learned weight of "

@@ -50,6 +50,8 @@ class _Projection(nn.Module):
         ordered=True,
         patterns=("self", "causal", "cross", "causal cross"),
         cost="4*N*C**2 + 4*N**2*C",
+        formula="q, k, v = causal depthwise convolution (kernel) of Wq x, Wk x, Wv x\n"
+        "y_i = W Σ_j softmax_j((q_i · k_j + u · k_j + q_i · r[i − j] + b[i − j]) / √D) v_j",
         source=Source("hermansh-id/rcmha", "87df49b", "Apache-2.0"),
         fixtures=("rcmha",),
         notes="The grid is read in row-major order. A context is aligned with the tokens at their ends, as the memory "

@@ -98,6 +98,9 @@ class ValueEnhancedAttention(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="5*N*C**2 + N*C*(3**rank + 5**rank + 7**rank + 9**rank)/4",
+        formula="modulation: s = ‖_h dwconv_{3+2h}(head h of Ws x);  y = W ((W₂ GELU(BN(W₁ s))) ⊙ Wv x)\n"
+        "            W₁ joins one channel of every head\n"
+        "attention:  y = W (softmax(q kᵀ / √D) v + dwconv₃(v))",
         source=Source("AFeng-x/SMT", "11e954d", "MIT"),
         fixtures=("smt_attention", "smt_block"),
         notes="The cost is that of the modulation with four heads, the authors' choice for the early stages. `branch` "

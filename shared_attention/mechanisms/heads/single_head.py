@@ -30,6 +30,8 @@ __all__ = ["SingleHead"]
         ordered=False,
         patterns=("self",),
         cost="1.05*N*C**2 + N**2*(key_dim + 0.21*C)",
+        formula="a, r = first `partial` channels of x, and the rest;  q, k, v = BN(W GN(a))\n"
+        "y = BN(W relu(softmax(q kᵀ / √key_dim) v ‖ r))",
         source=Source("ysj9909/SHViT", "6a729cc", "MIT"),
         fixtures=("shvit_shsa", "shvit_block"),
         notes="The channels that do not attend are neither normalised nor changed before the projection, which is of "

@@ -34,6 +34,8 @@ _ROWS = 512
         ordered=True,
         patterns=("self", "causal"),
         cost="4*N*C**2 + 2*N**2*C",
+        formula="w_ij = softmax_j(R_i q_i · R_j k_j / √D)        R: rotary position\n"
+        "y_i = W (Σ_{j ≤ i} w_ij v_j + softness · Σ_{j > i} w_ij v_j)     causal=True: softmax over j ≤ i alone",
         source=Source("techmonsterwang/iLLaMA", "dfc93b9", "none"),
         fixtures=("illama_block",),
         notes="The grid is read in row-major order. As published, the mask is multiplied onto the weights after the "

@@ -36,6 +36,9 @@ __all__ = ["TokenAwarePooling"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N**2*C + N*C*scales*(3**rank + 1)",
+        formula="w = softmax_s(conv₃(BN(conv₃(x))))             a weight for each of `scales` averages\n"
+        "p_i = w_i0 x_i + Σ_s w_is mean of the 3^rank tokens s apart around i\n"
+        "y = W softmax(q kᵀ / √D) v,  q, k, v = Wqkv LN(p)",
         source=Source("guoyongcs/TAPADL", "6e4dbff", "MIT"),
         fixtures=("rta_tap_block", "rta_adl_loss"),
         notes="The pooled tokens are normalised inside, so a block adds this to its input as it is (`norm=none`). An "

@@ -35,6 +35,9 @@ __all__ = ["GlobalDynamicConvolution"]
         ordered=True,
         patterns=("self",),
         cost="N*C**2 + N*C*(kernel**rank + 1) + N*C**2/patch**rank",
+        formula="u_p = GELU(LN(dwconv_patch(x)_p + o_p))        one kernel for each patch p\n"
+        "m_ip = u_p · dwconv_k(x)_i                     one map for each patch\n"
+        "y_i = x_i + W m_i + b",
         source=Source("Rainbowman0/TML_LLIE", "6a9f952", "none"),
         fixtures=("tml_gdc",),
         notes="As no activation stands between the map of each patch and the projection of all maps, both are one "

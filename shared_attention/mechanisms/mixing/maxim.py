@@ -30,6 +30,7 @@ __all__ = ["MultiAxisPerceptron"]
         patterns=("self",),
         cost="2*N*factor*C**2 + 3*N*(grid_factor + block_factor)*(factor*C/2)**2/2 "
         "+ N*factor*C*(grid_factor*grid_size**rank + block_factor*block_size**rank)/4",
+        formula="a, b = halves of GELU(W₁ LN x)\ny = x + W₂ (grid-gMLP(a) ‖ block-gMLP(b))",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_multiaxis_gmlp",),
         notes="The published networks take 16 for both sizes on large images and 8 on small ones. The grid is filled "

@@ -25,6 +25,8 @@ __all__ = ["BlockPerceptron"]
         ordered=True,
         patterns=("self",),
         cost="3*N*factor*C**2/2 + N*factor*C*block_size**rank/2",
+        formula="u, v = halves of GELU(W₁ LN x)\n"
+        "y = x + W₂ (u ⊙ (1 + T LN v + b))              T mixes the tokens of each block of neighbours",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_block_gmlp",),
         notes="The grid is filled up with zeros to whole blocks; the authors take sizes that fit. The number of "

@@ -64,6 +64,9 @@ class _Side(nn.Module):
         ordered=True,
         patterns=("cross",),
         cost="6*N*C**2 + 4*N*factor*C**2 + N*factor*C*(grid_size**rank + block_size**rank)",
+        formula="x, y ← Wx x, Wy y;  a = GELU(W LN x),  b = GELU(W LN y)\n"
+        "gate(z) = W (T_grid u ‖ T_block v),  u, v = halves of GELU(W LN z)\n"
+        "y' = y + W (b ⊙ gate(a));   x' = x + W (a ⊙ gate(b)) + y'",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_cross_gating",),
         notes="Both sets have one grid and as many channels; the authors' projections of other channels and of a grid "

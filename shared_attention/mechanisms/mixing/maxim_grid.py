@@ -25,6 +25,8 @@ __all__ = ["GridPerceptron"]
         ordered=True,
         patterns=("self",),
         cost="3*N*factor*C**2/2 + N*factor*C*grid_size**rank/2",
+        formula="u, v = halves of GELU(W₁ LN x)\n"
+        "y = x + W₂ (u ⊙ (1 + T LN v + b))              T mixes tokens that lie a fixed part of the grid apart",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_grid_gmlp",),
         notes="The grid is filled up with zeros to a multiple of the size; the authors take sizes that fit. The number "

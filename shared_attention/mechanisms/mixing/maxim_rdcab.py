@@ -30,6 +30,7 @@ __all__ = ["DenseChannelAttention"]
         ordered=False,
         patterns=("self",),
         cost="2*N*C**2 + N*C",
+        formula="h = W₂ GELU(W₁ LN x)\ny = x + h ⊙ σ(W₄ relu(W₃ mean_N(h)))",
         source=Source("google-research/maxim", "3c82651", "Apache-2.0"),
         fixtures=("maxim_rdcab",),
         notes="The reduction is 16 in the published class and 4 in the published networks; 4 is the default here.",

@@ -49,6 +49,8 @@ def fuse_routes(scans: Tensor, threshold: float, dim: int = 1) -> Tensor:
         ordered=True,
         patterns=("self",),
         cost="2*N*C**2 + 4*N*C*(C/(8*heads) + 6*state)",
+        formula="s_{h,r} = selective scan of head h of W₁ x along route r      4 routes of the head's family\n"
+        "y = W₂ LN(‖_h Σ_r s_{h,r} ⊙ relu(cv_h − t)),  cv = std_r(s) / mean_r(s − min_r s)",
         source=Source("PixDeep/MHS-VM", "be64b6f", "Apache-2.0"),
         fixtures=("mhsvm_mhsm", "mhsvm_routes"),
         notes="Channels that the heads do not divide are dropped inside, as published. A line is an image of one row; "

@@ -35,6 +35,7 @@ __all__ = ["MixerGate"]
         ordered=True,
         patterns=("self",),
         cost="N*C**2 + 4*N*C*hidden",
+        formula="g = x + T₂ GELU(T₁ LN x)                       T: along tokens\ng ← g + FFN(LN g);   y = (W x) ⊙ g",
         source=Source("Abdullah-88/NiNformer", "0ec85d4", "BSD-3-Clause"),
         fixtures=("ninformer_block",),
         notes="The weights along tokens belong to one grid, the only one that the authors' code takes; on another they "

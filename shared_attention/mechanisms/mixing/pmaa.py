@@ -215,6 +215,10 @@ class Pyramid(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="2*N*expand*C**2 + N*(3**rank + 1)*(expand*C)**2*2**rank/(2**rank - 1) + 3*N*expand*C*5**rank",
+        formula="l_0 = conv(x);  l_{n+1} = conv, stride 2, of l_n\n"
+        "g = Conv2Former(Σ_n mean of l_n on the coarsest grid)\n"
+        "f_n = W l_n ⊙ σ(W g↑) + W g↑;  from coarse to fine:  o ← dw(f_n) ⊙ σ(dw(o)↑) + dw(o)↑\n"
+        "y = x + W o",
         source=Source("XavierJiezou/PMAA", "f30246d", "MIT"),
         fixtures=("pmaa_uconv_block",),
         notes="The released code starts the way back from the third coarsest level beside the second coarsest, so "

@@ -32,6 +32,7 @@ _POOLS = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_
         ordered=True,
         patterns=("self",),
         cost="N*C",
+        formula="y_i = mean_{|j − i| ≤ kernel/2}(x_j) − x_i      tokens beyond the border are left out of the mean",
         source=Source("sail-sg/poolformer", "a075575", "Apache-2.0"),
         fixtures=("poolformer_block",),
         notes="Holds no parameters. What lies outside the grid, and padded tokens, do not count in the mean. In a "

@@ -33,6 +33,7 @@ __all__ = ["SpectralGating"]
         ordered=True,
         patterns=("self",),
         cost="2*N*C*log2(N + 1) + 2*N*C",
+        formula="y = FFT⁻¹(G ⊙ FFT(x))                          G: complex, for each frequency and channel",
         source=Source("badripatro/SpectFormers", "b6cf487", "none"),
         fixtures=("spectformer_sgn", "spectformer_block"),
         notes="The same as GFNet's global filter. The weights belong to one grid; on another the kernel that they "

@@ -35,6 +35,9 @@ __all__ = ["CrossScan"]
         ordered=True,
         patterns=("self",),
         cost="3*N*expand*C**2 + N*expand*C*(kernel**rank + 2*rank*(C/8 + 6*state))",
+        formula="u, z = W₁ x;  u ← SiLU(dwconv(u))\n"
+        "h_t = exp(δ_t A) h_{t−1} + δ_t B_t u_t;  s_t = C_t h_t + D u_t     δ, B, C computed from u_t\n"
+        "y = W₂ (LN(Σ_r s along route r) ⊙ SiLU(z))     routes: each axis, there and back",
         source=Source("JCruan519/VM-UNet", "43c495b", "Apache-2.0"),
         fixtures=("vmunet_ss2d",),
         notes="The authors need a compiled extension; this runs anywhere, in memory linear in the tokens. Two routes "

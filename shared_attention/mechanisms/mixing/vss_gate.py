@@ -30,6 +30,7 @@ __all__ = ["GatedMultiHeadScan"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + N*C*kernel**rank + 4*N*C*(C/(8*heads) + 6*state)",
+        formula="u, z = W x\ny = LN(MHSM(SiLU(dwconv(u)))) ⊙ SiLU(z)         MHSM: the mechanism `mhsm`",
         source=Source("PixDeep/MHS-VM", "be64b6f", "Apache-2.0"),
         fixtures=("mhsvm_vssgate",),
         notes="Takes the place of `ss2d` in the authors' network: no more channels inside, and no projection after the "

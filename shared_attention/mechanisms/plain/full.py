@@ -31,6 +31,7 @@ __all__ = ["Full"]
         ordered=False,
         patterns=("self", "causal", "cross", "causal cross"),
         cost="4*N*C**2 + 2*N**2*C",
+        formula="y_i = W Σ_j softmax_j(q_i · k_j / √D) v_j     j: all tokens, those up to i, or the context's",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_vanilla",),
         notes="The grid is read in row-major order where `causal` is set; a query then sees the context up to its own "

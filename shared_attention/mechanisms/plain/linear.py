@@ -31,6 +31,7 @@ __all__ = ["Linear"]
         ordered=False,
         patterns=("self", "cross"),
         cost="4*N*C**2 + 2*N*C*D",
+        formula="y = W (softmax_D(q) (softmax_N(k)ᵀ v))         (H, D, D) in between",
         source=Source("mindflow-institue/DAEFormer", "9460d3a", "MIT"),
         fixtures=("daeformer_efficient_attn",),
         notes="softmax(Q) over the channels of a head times softmax(K) over the tokens times V; neither is scaled. "

@@ -67,6 +67,7 @@ class Coarser(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="3*N*C**2 + 2*N*C**2/ratio**rank + 2*N**2*C/ratio**rank",
+        formula="z = LN(conv, kernel and stride `ratio`, of x)\ny = W softmax(q(x) k(z)ᵀ / √D) v(z)",
         source=Source("mindflow-institue/DAEFormer", "9460d3a", "MIT"),
         fixtures=("segformer_sr_attn",),
         notes="Keys and values come from patches of `ratio` tokens along each axis; tokens beyond the last whole patch "

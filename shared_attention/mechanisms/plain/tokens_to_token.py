@@ -62,6 +62,7 @@ class ValueAttention(nn.Module):
         ordered=False,
         patterns=("self",),
         cost="4*N*C**2 + 2*N**2*C",
+        formula="y = v + W softmax(q kᵀ / √C) v                 one head; form='paper': √hidden",
         source=Source("yitu-opensource/T2T-ViT", "0f63dc9", "BSD-3-Clause-Clear"),
         fixtures=("t2t_token_transformer", "t2t_module"),
         notes="One head; logits are scaled by the channels that come in, not by those of the head (`form=published`, "

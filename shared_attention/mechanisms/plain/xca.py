@@ -32,6 +32,8 @@ __all__ = ["CrossCovariance"]
         ordered=False,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*C*D",
+        formula="A = softmax(τ · cos(q_c, k_d))                 (H, D, D): channels c, d as vectors over all tokens\n"
+        "y = W (v Aᵀ)",
         source=Source("mindflow-institue/DAEFormer", "9460d3a", "MIT"),
         fixtures=("daeformer_channel_attn",),
         notes="Queries and keys are normalised along the tokens, so the map is one of cosines; each head has a learned "

@@ -33,6 +33,8 @@ __all__ = ["CrossScaleEmbedding"]
         ordered=True,
         patterns=("self",),
         cost="N*C**2*(1/2 + 2**rank/4 + 4**rank/8 + 8**rank/8)",
+        formula="y_r = LayerNorm(conv_{k₁}(x)_r ‖ conv_{k₂}(x)_r ‖ …)   around every `stride`-th place\n"
+        "channels of the parts: E/2, E/4, …, the last two alike",
         source=Source("cheerss/CrossFormer", "7952010", "MIT"),
         fixtures=("crossformer_cel",),
         notes="The smallest kernel gives half of the channels, the next a quarter, and so on; the last two give the "

@@ -68,6 +68,9 @@ class AgentBias(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 4*N*C*49 + 3**rank*N*C",
+        formula="A = mean of q over a coarse grid               (H, agents, D)\n"
+        "V = softmax(A kᵀ / √D + B₁) v                  (H, agents, D)\n"
+        "y = W (softmax(q Aᵀ / √D + B₂) V + dwconv₃(v))",
         source=Source("LeapLabTHU/Agent-Attention", "207ce3e", "none"),
         fixtures=("agent_attention_swin", "agent_attention_pvt", "agent_attention_deit"),
         notes="The cost is that of 49 agents (64 by default on a volume). Agents are means of the queries over a "

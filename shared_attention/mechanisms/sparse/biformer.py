@@ -68,6 +68,9 @@ class _Regions(NamedTuple):
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + regions**(2*rank)*C + 2*N**2*C*top_k/regions**rank",
+        formula="q̄_r, k̄_r = means of q and k over region r\n"
+        "I(r) = the top_k regions s with the largest q̄_r · k̄_s\n"
+        "y_i = W (Σ_j softmax_{j ∈ I(r(i))}(q_i · k_j / √C) v_j + dwconv(v)_i)",
         source=Source("rayleizhu/BiFormer", "1697bbb", "MIT"),
         fixtures=("biformer_bra", "biformer_bra_nchw"),
         notes="Logits are scaled by all key channels, not by those of a head. Where the regions do not divide the "

@@ -32,6 +32,8 @@ __all__ = ["CrissCross"]
         ordered=True,
         patterns=("self",),
         cost="recurrence*(5*N*C**2/4 + 9*rank*N*N**(1/rank)*C/8)",
+        formula="L(i) = tokens that share all but one coordinate with i, and i itself once\n"
+        "x_i ← x_i + γ Σ_{j ∈ L(i)} softmax_{j ∈ L(i)}(q_i · k_j) v_j     recurrence times, same weights",
         source=Source("speedinghzl/CCNet", "1fae6c6", "MIT"),
         fixtures=("ccnet_criss_cross",),
         notes="One softmax over all lines together, not scaled, with the token itself counted once. The input is "

@@ -147,6 +147,9 @@ class ForwardCrossLayer(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="depth*(12*N*C**2 + 2*N**2*C) + depth**2*(N*C**2/4**rank + N**2*C/4**rank)",
+        formula="layer l:  x ← x + s₁ ⊙ W softmax([q kᵀ / √D + B(|i − j|) ‖ q k_cᵀ / √D + b_c]) [v ; v_c]\n"
+        "          c_l = dwconv₇, stride 4, of x;  k_c, v_c from LN(f ⊙ (c_{l−reach} … c_{l−1}))\n"
+        "          x ← BN(dwconv₃(x));  x ← x + s₂ ⊙ FFN(LN(LN x))",
         source=Source("hkzhang91/FcaFormer", "7dcd8e0", "none"),
         fixtures=("fcaformer_layer",),
         notes="A whole stage: residuals and feed-forward parts are inside, and it gives the stage's tokens, not what "

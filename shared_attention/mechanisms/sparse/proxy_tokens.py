@@ -100,6 +100,9 @@ _UNCHANGED = _Modulation()
         ordered=True,
         patterns=("self",),
         cost="11*N*C**2 + 2*N**2*C*(proxies/window)**rank + 2*(N*(proxies/window)**rank)**2*C + 2*N*window**rank*C",
+        formula="p = means over each window's sub-grids of tokens that lie apart;  p ← p + MSA(LN p)\n"
+        "x ← x + W₀ MCA(LN x, LN p);  x ← x + W-MSA(LN x);  [x ← x + W₀ SW-MSA(LN x)]\n"
+        "y = what was added                             W₀ starts at zero",
         source=Source("Ascend/MindSpeed-MM", "57069cd", "Apache-2.0"),
         fixtures=("ptdit_proxy_block",),
         notes="A proxy is the mean over every so many-th token of its window (what the code does), not over a part of "

@@ -50,6 +50,9 @@ class Connections(NamedTuple):
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*C*D/reduction + 2*N*C*landmarks/reduction + N**2*H*landmarks + 2*N**2*C",
+        formula="c = softmax_r((A q) · (Pᵀ B k)_r / √H)          r: landmarks, P pools the places\n"
+        "m_i = the keep·N keys j with the largest (c |Z|ᵀ)_ij\n"
+        "y_i = W Σ_j softmax_{j ∈ m_i}(q_i · k_j / √D) v_j",
         source=Source("lim142857/Sparsifiner", "9a11e26", "MIT"),
         fixtures=("sparsifiner_attention",),
         notes="The guess is softmax(q' (pooled k')) times the size of a learned basis, its scale one over the root of "

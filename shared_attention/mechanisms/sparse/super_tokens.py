@@ -47,6 +47,8 @@ __all__ = ["SuperTokenBlock", "SuperTokens"]
         ordered=True,
         patterns=("self",),
         cost="3*3**rank*N*C + 4*N*C**2/window**rank + 2*N**2*C/window**(2*rank)",
+        formula="s = means of x over cells of `window`;  Q = softmax over the 3^rank cells around (x sᵀ / √C)\n"
+        "s = Qᵀ x / Qᵀ 1;   y = Q MSA(s)                Q, without a gradient, `iterations` times",
         source=Source("hhb072/STViT", "c9ed9a4", "MIT"),
         fixtures=("svit_sta", "svit_layer"),
         notes="A token belongs to the 3 to the power of rank super tokens around it. In the released code those "

@@ -33,6 +33,8 @@ __all__ = ["CrossFormer"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C",
+        formula="G(i) = block of `window` neighbours, or `window` tokens `interval` apart along each axis\n"
+        "y_i = W Σ_j softmax_{j ∈ G(i)}(q_i · k_j / √D + MLP(i − j)) v_j",
         source=Source("cheerss/CrossFormer", "7952010", "MIT"),
         fixtures=("crossformer_block",),
         notes="Long distance as in CrossFormer++: groups of `window` tokens `interval` apart, within regions of "

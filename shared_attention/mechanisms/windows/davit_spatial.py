@@ -30,6 +30,7 @@ __all__ = ["DavitSpatial"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C",
+        formula="y_i = W Σ_j softmax_{j ∈ window(i)}(q_i · k_j / √D) v_j",
         source=Source("dingmyu/davit", "fc79470", "MIT"),
         fixtures=("davit_spatial_block",),
         notes="No bias and no shift: in the published block a depthwise convolution before the mixer and before the "

@@ -94,6 +94,7 @@ class HaloAttention(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="3*N*C**2 + 2*N*(block + 2*halo)**rank*C",
+        formula="y_i = Σ_j softmax_{j ∈ block(i) and halo}(q_i · k_j / √D + q_i · Σ_a r_a[(j − i)_a]) v_j",
         source=Source("huggingface/pytorch-image-models", "aa4b585", "Apache-2.0"),
         fixtures=("halo_attention",),
         notes="The authors published no code; timm's is what this is held against. There, what lies outside the image "

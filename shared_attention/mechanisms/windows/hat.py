@@ -58,6 +58,8 @@ class ChannelAttention(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C + 2*N*C**2*3**rank/ratio",
+        formula="y = W-MSA(x) + weight · c ⊙ σ(W₂ relu(W₁ mean_N(c)))\n"
+        "c = conv₃(GELU(conv₃(x)))                      C → C/ratio → C",
         source=Source("XPixelGroup/HAT", "1638a9a", "Apache-2.0"),
         fixtures=("hat_hab",),
         notes="The convolutions see what the windows see, not shifted, and are added with a small fixed weight. The "

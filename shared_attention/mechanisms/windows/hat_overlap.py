@@ -33,6 +33,8 @@ __all__ = ["HatOverlap"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*((1 + overlap)*window)**rank*C",
+        formula="y_i = W Σ_j softmax_j(q_i · k_j / √D + B[j − i]) v_j\n"
+        "j: tokens of a window (1 + overlap) times as large around the window of i",
         source=Source("XPixelGroup/HAT", "1638a9a", "Apache-2.0"),
         fixtures=("hat_ocab",),
         notes="As released, what lies outside the image is seen, as keys and values of zeros whose logits are the bias "

@@ -32,6 +32,7 @@ __all__ = ["Local"]
         ordered=True,
         patterns=("self", "causal"),
         cost="4*N*C**2 + 2*N*(4*window)**rank*C",
+        formula="y_i = W Σ_j softmax_j(q_i · k_j / √D) v_j     |j − i| ≤ window along each axis; causal: j up to i",
         source=Source("Shark-NLP/CAB", "0e49696", "MIT"),
         fixtures=("cab_local",),
         notes="CAB's own class sees `window` tokens on both sides, or, where it is causal, `window` tokens with the "

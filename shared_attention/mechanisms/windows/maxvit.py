@@ -32,6 +32,8 @@ __all__ = ["MaxViT"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C",
+        formula="y_i = W Σ_j softmax_{j ∈ G(i)}(q_i · k_j / √D + B[i − j]) v_j\n"
+        "G(i): block of `window` neighbours, or `window` tokens spread evenly over the grid",
         source=Source("google-research/maxvit", "70a4707", "Apache-2.0"),
         fixtures=("maxvit_partition_attention", "maxvit_partition_attention_tf"),
         notes="The bias is indexed by query minus key, as in Swin; the authors' own code indexes by key minus query "

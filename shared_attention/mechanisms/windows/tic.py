@@ -102,6 +102,7 @@ class AttentionConvolution(nn.Module):
         ordered=True,
         patterns=("self",),
         cost="3*N*C**2 + 2*N*kernel**rank*C + N*kernel**rank*C**2",
+        formula="a_i = x_i + Σ_{j ∈ kernel around i} softmax_j(q_i · k_j / √C) v_j\ny = relu(conv_kernel(a))",
         source=Source("zs670980918/MSA-Conv", "2d96f54", "none"),
         fixtures=("tic_msaconv",),
         notes="One head, despite its name. As released, what lies outside the image is seen as keys and values of "

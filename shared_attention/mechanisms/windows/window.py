@@ -32,6 +32,8 @@ __all__ = ["Window"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C",
+        formula="y_i = W Σ_j softmax_{j ∈ window(i)}(q_i · k_j / √D + B[i − j]) v_j\n"
+        "every second layer the windows are shifted by half of one",
         source=Source("microsoft/Swin-Transformer", "f82860b", "MIT"),
         fixtures=("swin_window_attention", "swin_block"),
         notes="Along an axis where the grid is no larger than the window, the window shrinks to it and is not shifted "

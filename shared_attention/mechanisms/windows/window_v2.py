@@ -36,6 +36,7 @@ __all__ = ["WindowV2"]
         ordered=True,
         patterns=("self",),
         cost="4*N*C**2 + 2*N*window**rank*C",
+        formula="y_i = W Σ_j softmax_{j ∈ window(i)}(e^τ cos(q_i, k_j) + 16 σ(MLP(log-spaced i − j))) v_j",
         source=Source("microsoft/Swin-Transformer", "f82860b", "MIT"),
         fixtures=("swinv2_window_attention", "swinv2_block"),
         notes="Made for a block that normalises after the mixer and after the feed-forward part. Keys have no additive "
