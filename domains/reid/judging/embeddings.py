@@ -28,7 +28,7 @@ class EmbeddingSet:
         embeddings: Float `(N, C)`, checked: finite, no empty row, not all the same.
         identities: `(N,)` text.
         cameras: `(N,)` text, or None where cameras are not known.
-        items: `(N,)` text, the name of each image; their row numbers where no names are given.
+        items: `(N,)` text, the name of each image; empty where no names are given.
     """
 
     embeddings: NDArray[Any]
@@ -56,7 +56,7 @@ class EmbeddingSet:
             values,
             _labels(identities, len(values), f"{name}: identities"),
             None if cameras is None else _labels(cameras, len(values), f"{name}: cameras"),
-            _labels(range(len(values)) if items is None else items, len(values), f"{name}: items"),
+            _labels([""] * len(values) if items is None else items, len(values), f"{name}: items"),
         )
 
     def __len__(self) -> int:

@@ -47,16 +47,19 @@ class Matching:
         junk: Indices of the gallery images that are removed for every query.
 
     Raises:
-        DataError: The rule needs cameras and they are not known.
+        DataError: The rule needs cameras or names, and they are not known for every image (for cameras, those of
+            distractors do not matter).
     """
 
     def __init__(self, query: EmbeddingSet, gallery: EmbeddingSet, rule: MatchingRule) -> None:
         for name, part in (("queries", query), ("gallery", gallery)):
-            if rule.same_camera_removed and part.cameras is None:
+            if rule.same_camera_removed and (missing := _without_camera(part)):
                 raise DataError(
-                    f"the rule {rule.name!r} needs the camera of each image, and the {name} have none",
+                    f"the rule {rule.name!r} needs the camera of each image; {missing} of the {name} have none",
                     hint="Give cameras, or use the rule 'none' where queries and gallery share no camera.",
                 )
+            if rule.itself_removed and not part.items.all():
+                raise DataError(f"the rule {rule.name!r} knows images by their names, and some of the {name} have none")
         self._query, self._gallery, self._rule = query, gallery, rule
         self.junk = np.flatnonzero(np.isin(gallery.identities, sorted(rule.junk)))
         self._of_identity = _members(gallery.identities)
@@ -67,7 +70,7 @@ class Matching:
         none = np.zeros(0, dtype=np.intp)
         identity = str(self._query.identities[row])
         removed = self._of_item.get(str(self._query.items[row]), none)
-        if identity in self._rule.distractors or identity in self._rule.junk:
+        if self._rule.is_nobody(identity):
             return Roles(none, removed)
         same = self._of_identity.get(identity, none)
         if self._rule.same_camera_removed and self._gallery.cameras is not None and self._query.cameras is not None:
@@ -105,6 +108,13 @@ def _ranks(values: NDArray[Any], ascending: NDArray[Any], matches: NDArray[np.in
         ranks[at] += np.count_nonzero(values[: matches[at]] == own[at])
     ranks.sort()
     return np.asarray(ranks)
+
+
+def _without_camera(images: EmbeddingSet) -> int:
+    """How many images have an identity but no camera."""
+    if images.cameras is None:
+        return len(images)
+    return int(np.count_nonzero((images.cameras == "") & (images.identities != "")))
 
 
 def _members(labels: NDArray[np.str_]) -> dict[str, NDArray[np.intp]]:

@@ -4,6 +4,8 @@ An image of the gallery is, for one query,
     a match      the same identity, and not removed;
     wrong        another identity, or a distractor;
     removed      of no meaning for this query: it takes no rank, as if it were not there ("junk").
+
+An empty identity is nobody: a distractor under every rule.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class MatchingRule:
         name: As a workflow names it.
         same_camera_removed: Images of the query's identity taken by the query's camera are removed.
         junk: Identities (as text) whose images are removed for every query: bad detections.
-        distractors: Identities (as text) that are always wrong, because they belong to nobody in particular.
+        distractors: Identities (as text), besides the empty one, that are always wrong.
         itself_removed: The image of the same name as the query is removed, for sets that are their own gallery.
         summary: The benchmark and its rule in one line.
     """
@@ -38,6 +40,10 @@ class MatchingRule:
     distractors: frozenset[str] = frozenset()
     itself_removed: bool = False
     summary: str = ""
+
+    def is_nobody(self, identity: str) -> bool:
+        """Whether images of this identity match nothing, each other included."""
+        return not identity or identity in self.distractors or identity in self.junk
 
 
 _RULES = (

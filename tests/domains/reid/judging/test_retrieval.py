@@ -83,6 +83,12 @@ def test_a_query_that_is_a_distractor_matches_nothing() -> None:
     assert ranked([(0, 2), (0, 3)], "market1501", query=(0, 1)).without_match == 1
 
 
+@pytest.mark.parametrize("rule", MATCHING_RULES)
+def test_an_empty_identity_is_nobody_under_every_rule(rule: str) -> None:
+    assert ranked([("", 2), ("", 3)], rule, query=("", 1)).without_match == 1
+    assert ranked([("", 2), (1, 3)], rule).first_rank[0] == 2
+
+
 def test_a_set_that_is_its_own_gallery_removes_the_query_itself() -> None:
     images = labelled(["a", "a", "b"], items=["x", "y", "z"])
     scores = GivenScores(np.array([[3.0, 1.0, 2.0], [1.0, 3.0, 2.0], [0.0, 1.0, 3.0]]))
@@ -138,7 +144,7 @@ def slow_metrics(scores: np.ndarray, query: EmbeddingSet, gallery: EmbeddingSet,
         kept = []
         for at in order:
             who = query.identities[row]
-            same = gallery.identities[at] == who and who not in rule.distractors
+            same = gallery.identities[at] == who and who not in rule.distractors and who != ""
             if gallery.identities[at] in rule.junk:
                 continue
             if rule.same_camera_removed and same and gallery.cameras[at] == query.cameras[row]:
@@ -227,8 +233,16 @@ def test_the_table_keeps_what_a_bootstrap_over_identities_needs() -> None:
 
 
 def test_missing_cameras_are_named() -> None:
-    with pytest.raises(DataError, match="'veri776' needs the camera of each image, and the gallery have none"):
-        Matching(labelled([1], [1]), labelled([1]), matching_rule("veri776"))
+    with pytest.raises(DataError, match="'veri776' needs the camera of each image; 2 of the gallery have none"):
+        Matching(labelled([1], [1]), labelled([1, 2]), matching_rule("veri776"))
+    with pytest.raises(DataError, match="1 of the queries have none"):
+        Matching(labelled([1, 2], [1, ""]), labelled([1], [1]), matching_rule("veri776"))
+    Matching(labelled([1], [1]), labelled([1, ""], [1, ""]), matching_rule("veri776"))
+
+
+def test_missing_names_are_named() -> None:
+    with pytest.raises(DataError, match="'cub' knows images by their names, and some of the gallery have none"):
+        Matching(labelled([1], items=["a"]), labelled([1]), matching_rule("cub"))
 
 
 def test_other_channels_and_other_shapes_are_refused() -> None:
