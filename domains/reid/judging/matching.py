@@ -58,7 +58,7 @@ class Matching:
                     f"the rule {rule.name!r} needs the camera of each image; {missing} of the {name} have none",
                     hint="Give cameras, or use the rule 'none' where queries and gallery share no camera.",
                 )
-            if rule.itself_removed and not part.items.all():
+            if rule.itself_removed and (part.items == "").any():
                 raise DataError(f"the rule {rule.name!r} knows images by their names, and some of the {name} have none")
         self._query, self._gallery, self._rule = query, gallery, rule
         self.junk = np.flatnonzero(np.isin(gallery.identities, sorted(rule.junk)))

@@ -32,9 +32,9 @@ def ranked(gallery: Sequence[tuple[Any, Any]], rule: str, query: tuple[Any, Any]
     """One query against `(identity, camera)` in the order of their ranks."""
     scores = GivenScores(-np.arange(len(gallery), dtype=float)[None])
     who, where = zip(*gallery, strict=True)
-    return evaluate_retrieval(
-        labelled([query[0]], [query[1]]), labelled(who, where), matching_rule(rule), scores=scores
-    )
+    names = [f"gallery {at}" for at in range(len(gallery))]
+    asked = labelled([query[0]], [query[1]], ["query"])
+    return evaluate_retrieval(asked, labelled(who, where, names), matching_rule(rule), scores=scores)
 
 
 @pytest.mark.parametrize(
