@@ -1,0 +1,1 @@
+"""Published networks of this domain in ours, for `pulvinar attention verify`."""
