@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pipelines.errors import ConfigurationError
 
@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from pipelines.workflow import WorkflowConfig
 
 __all__ = [
+    "ArrangedData",
     "Figure",
     "Item",
     "MetricRow",
+    "Observation",
     "Predictor",
     "SampleKey",
     "Task",
@@ -68,6 +70,27 @@ class TrainingData(Protocol):
 
     def collate(self, samples: Sequence[Any]) -> Any:
         """A batch from samples: a mapping of names to tensors `(B, ...)` and lists."""
+
+
+@runtime_checkable
+class ArrangedData(Protocol):
+    """Training samples whose batches are composed, not drawn: so many identities with so many images each, say.
+
+    `TrainingData` that has these two methods decides the order of each pass; other data is shuffled.
+    """
+
+    def pass_length(self, batch_size: int) -> int:
+        """Samples of one pass, the same for every pass: a multiple of `batch_size` where batches must stay whole."""
+
+    def arrange(self, rng: np.random.Generator, batch_size: int) -> Sequence[int]:
+        """The indices of one pass, `pass_length(batch_size)` of them, batch after batch. A pure function of `rng`.
+
+        A sample is a function of its pass and its index: an image that is to be drawn twice, differently, needs two.
+        """
+
+
+Observation = Mapping[str, Any]
+"""What judging a set needs of one case: numbers, text and small arrays by name."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +183,10 @@ class Task(ABC):
     metrics: ClassVar[Mapping[str, Metric]] = {}
     """What the metrics mean: which way is better, and what a missing prediction costs."""
     selection_metric: ClassVar[str]
-    """The metric whose mean over classes and validation cases chooses the best checkpoint; higher is better."""
+    """The metric whose mean over classes and validation cases chooses the best checkpoint; higher is better.
+    One that `pooled` gives may be named too."""
+    ranking_metric: ClassVar[str] = ""
+    """The metric of single cases that says which ones are the worst; empty where it is the selection metric."""
 
     def __init__(self, config: WorkflowConfig) -> None:
         self.config = config
@@ -204,6 +230,39 @@ class Task(ABC):
     @abstractmethod
     def draw(self, case: Case, result: Any) -> list[Figure]:
         """Pictures of one judged case."""
+
+    def observe(self, case: Case, result: Any) -> Observation | None:
+        """What judging the whole set needs of this case, where single cases do not say it all (AUC, retrieval).
+
+        Numbers and text are kept in the run's table of predictions; arrays (an embedding) are not kept.
+        """
+        return None
+
+    def reference(self, cases: Sequence[Case]) -> Sequence[Case]:
+        """Those of the cases that are walked when judgements are summed up; a gallery, for one, only takes part."""
+        return cases
+
+    def judge_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[MetricRow]:
+        """Judgements of single cases that need the others (the rank of a query in a gallery).
+
+        Args:
+            cases: All cases of the part.
+            observed: Case id → observation; a case whose prediction failed has none, and takes the worst values.
+        """
+        return []
+
+    def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
+        """`(class, metric)` → a number that only the set as a whole has (AUC, concordance); NaN where undefined.
+
+        It is called again on bootstrap resamples of the groups, in which cases stand more than once: it must be quick,
+        and say nothing of single cases. Under the class `mean` it may give a mean of its own (macro, micro); else the
+        mean over classes is taken. A case without an observation counts as predicted as badly as can be.
+        """
+        return {}
+
+    def draw_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[Figure]:
+        """Pictures of the whole part: curves, a confusion matrix, survival by risk."""
+        return []
 
     @abstractmethod
     def describe(self) -> dict[str, Any]:

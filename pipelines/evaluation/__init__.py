@@ -2,6 +2,7 @@
 
 from pipelines.evaluation.comparison import compare_runs, compare_tables
 from pipelines.evaluation.metric import Metric
+from pipelines.evaluation.pooled import pooled_means, summarise_pooled
 from pipelines.evaluation.rows import MEAN, complete_rows, read_rows
 from pipelines.evaluation.settings import EvaluationSettings
 from pipelines.evaluation.summary import rank_cases, summarise, worst_cases
@@ -13,8 +14,10 @@ __all__ = [
     "compare_runs",
     "compare_tables",
     "complete_rows",
+    "pooled_means",
     "rank_cases",
     "read_rows",
     "summarise",
+    "summarise_pooled",
     "worst_cases",
 ]

@@ -17,16 +17,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pipelines.cases import Case
 from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow
 from pipelines.digests import data_digest
 from pipelines.errors import DataError, Interrupted, PulvinarError
-from pipelines.evaluation import summarise, worst_cases
+from pipelines.evaluation import worst_cases
 from pipelines.experiment.environment import describe_environment
 from pipelines.experiment.folders import find_resumable, new_run_folder
 from pipelines.experiment.guards import alone_in, signals_interrupt
-from pipelines.experiment.judgement import Judgement, judge_cases, rows_to_table, write_figures
+from pipelines.experiment.judgement import (
+    Judgement,
+    judge_cases,
+    summarise_judgement,
+    write_figures,
+    write_tables,
+)
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
 from pipelines.experiment.records import save_configuration, track_start, write_excluded
 from pipelines.runs import RunFolder, write_atomically
@@ -208,11 +213,9 @@ def _judge_and_write(
     judged = cases.part(part)
     say(f"judging {len(judged)} {part} cases")
     judgement = judge_cases(task, predictor, judged)
-    table = rows_to_table(judgement.rows, judged)
-    summary = _summarise(task, table, judged)
-    write_atomically(run.evaluation / f"{part}.cases.csv", table.to_csv(index=False))
-    write_atomically(run.evaluation / f"{part}.summary.csv", summary.to_csv(index=False))
-    _draw(task, predictor, judged, table, judgement, run)
+    summary = summarise_judgement(task, judgement, task.config.evaluate, seed=task.config.seed)
+    write_tables(judgement, summary, run.evaluation, part)
+    _draw(task, predictor, judgement, run)
     headline = _means(summary)
     save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline}, data_digest=digest)
     run.write_json(run.evaluation / "metrics.json", {name: asdict(metric) for name, metric in task.metrics.items()})
@@ -220,6 +223,7 @@ def _judge_and_write(
         best_epoch=result.best_epoch,
         best_score=result.best_score,
         selection_metric=task.selection_metric,
+        ranking_metric=task.ranking_metric or task.selection_metric,
         part=part,
         synthetic=bool(task.describe().get("synthetic", False)),
     )
@@ -229,33 +233,17 @@ def _judge_and_write(
     return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
 
 
-def _summarise(task: Task, table: pd.DataFrame, judged: tuple[Case, ...]) -> pd.DataFrame:
-    settings = task.config.evaluate
-    return summarise(
-        table,
-        judged,
-        metrics=task.metrics,
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-        seed=task.config.seed,
-    )
+def _draw(task: Task, predictor: Any, judgement: Judgement, run: RunFolder) -> None:
+    """Draws the whole part, the worst cases and the best one.
 
-
-def _draw(
-    task: Task,
-    predictor: Any,
-    judged: tuple[Case, ...],
-    table: pd.DataFrame,
-    judgement: Judgement,
-    run: RunFolder,
-) -> None:
-    """Draws the worst cases and the best one; they are predicted once more, so that no prediction need be kept."""
-    chosen = worst_cases(table, task.selection_metric, count=task.config.evaluate.worst, metrics=task.metrics)
-    best = worst_cases(table, task.selection_metric, count=1, best=True, metrics=task.metrics)
-    wanted = list(dict.fromkeys([*chosen, *best]))
-    by_id = {case.case_id: case for case in judged}
-    entries = []
-    for case_id in wanted:
+    Those cases are predicted once more, so that no prediction need be kept.
+    """
+    entries = write_figures(task.draw_set(judgement.cases, judgement.observed), run.figures)
+    metric, table, settings = task.ranking_metric or task.selection_metric, judgement.table, task.config.evaluate
+    chosen = worst_cases(table, metric, count=settings.worst, metrics=task.metrics)
+    best = worst_cases(table, metric, count=min(1, settings.worst), best=True, metrics=task.metrics)
+    by_id = {case.case_id: case for case in judgement.cases}
+    for case_id in dict.fromkeys([*chosen, *best]):
         if case_id in judgement.failures:
             continue
         case = by_id[case_id]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pipelines.cases import Case
 from pipelines.errors import ConfigurationError, DataError
-from pipelines.runs import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,8 +56,7 @@ def evaluate_model(
     """
     import torch
 
-    from pipelines.evaluation import summarise
-    from pipelines.experiment.judgement import judge_cases, rows_to_table
+    from pipelines.experiment.judgement import judge_cases, summarise_judgement, write_tables
     from pipelines.experiment.preparation import prepare_cases
     from pipelines.modelfolder import load_model
     from pipelines.training import choose_device
@@ -81,16 +79,6 @@ def evaluate_model(
         say(f"set aside {item.case_id}: {item.reason}. {item.hint}")
     say(f"judging {len(judged)} cases")
     judgement = judge_cases(task, task.predictor(loaded.network, device=chosen_device), judged)
-    table = rows_to_table(judgement.rows, judged)
-    settings = config.evaluate
-    summary = summarise(
-        table,
-        judged,
-        metrics=task.metrics,
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-        seed=config.seed,
-    )
-    write_atomically(out / f"{part}.cases.csv", table.to_csv(index=False))
-    write_atomically(out / f"{part}.summary.csv", summary.to_csv(index=False))
-    return ModelEvaluation(judged, table, summary, judgement.failures)
+    summary = summarise_judgement(task, judgement, config.evaluate, seed=config.seed)
+    write_tables(judgement, summary, out, part)
+    return ModelEvaluation(judged, judgement.table, summary, judgement.failures)

@@ -48,7 +48,12 @@ class Judged:
         ]
         self.classes = list(_in_order(value.class_name for value in contents.values))
         self.case_ids = list(_in_order(value.case_id for value in contents.values))
-        self.first = self._first_metric()
+        self.summed = [
+            describe_metric(name, _mapping(contents.metrics.get(name)))
+            for name in _in_order(row.metric for row in contents.summaries)
+        ]
+        self.first = self._find(("ranking_metric", "selection_metric"), self.metrics)
+        self.headline = self._find(("selection_metric",), self.summed)
         self.ranked = self._ranked()
 
     @property
@@ -124,12 +129,14 @@ class Judged:
             if (key := (case_id, class_name, metric.name)) in self._values
         ]
 
-    def _first_metric(self) -> Metric | None:
-        wanted = str(self._contents.status.get("selection_metric", ""))
-        named = next((metric for metric in self.metrics if metric.name == wanted), None)
-        return (
-            named or next((metric for metric in self.metrics if metric.better), None) or next(iter(self.metrics), None)
-        )
+    def _find(self, roles: Sequence[str], among: Sequence[Metric]) -> Metric | None:
+        """The first metric that the run names in one of these roles; else the first that has a better and a worse."""
+        for role in roles:
+            wanted = str(self._contents.status.get(role, ""))
+            named = next((metric for metric in among if metric.name == wanted), None)
+            if named is not None:
+                return named
+        return next((metric for metric in among if metric.better), None) or next(iter(among), None)
 
     def _ranked(self) -> list[CaseScore]:
         if self.first is None:

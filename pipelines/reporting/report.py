@@ -53,6 +53,7 @@ def _view(contents: RunContents, run: RunFolder) -> dict[str, Any]:
         "run_name": f"{run.root.resolve().parent.name}/{run.root.resolve().name}",
         "judged": judged,
         "first": judged.first,
+        "main": judged.headline,
         "confidence": _confidence(contents),
         "headline": _headline(judged),
         "results": _results(judged),
@@ -74,7 +75,7 @@ def _view(contents: RunContents, run: RunFolder) -> dict[str, Any]:
         "settings": _settings(contents),
         "environment": _environment(contents.environment),
         "commands": _commands(contents, run),
-        "glossary": [metric for metric in judged.metrics if metric.meaning],
+        "glossary": [metric for metric in judged.summed if metric.meaning],
     }
 
 
@@ -84,10 +85,11 @@ def _confidence(contents: RunContents) -> str:
 
 
 def _headline(judged: Judged) -> list[dict[str, Any]]:
-    """The first metric by class, with bars on one scale."""
-    if judged.first is None:
+    """The metric that chose the weights, by class, with bars on one scale."""
+    if judged.headline is None:
         return []
-    rows = [row for name in judged.summary_classes() if (row := judged.summary(name, judged.first.name)) is not None]
+    name = judged.headline.name
+    rows = [row for label in judged.summary_classes() if (row := judged.summary(label, name)) is not None]
     over_classes = [row for row in rows if row.class_name == OVER_CLASSES]
     rows = over_classes + [row for row in rows if row not in over_classes and len(rows) <= _MOST_CARDS]
     ends = [value for row in rows for value in (row.low, row.high, row.mean) if math.isfinite(value)]
@@ -107,10 +109,10 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
 
 def _results(judged: Judged) -> dict[str, Any]:
     """The table of means: whatever there is more of, classes or metrics, goes down the page."""
-    classes = judged.summary_classes() if judged.metrics else []
-    cells = [[judged.summary(class_name, metric.name) for metric in judged.metrics] for class_name in classes]
+    classes = judged.summary_classes() if judged.summed else []
+    cells = [[judged.summary(class_name, metric.name) for metric in judged.summed] for class_name in classes]
     names = ["Mean of the classes" if name == OVER_CLASSES else name for name in classes]
-    labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in judged.metrics]
+    labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in judged.summed]
     if len(labels) > max(4, len(names)):
         cells = [list(row) for row in zip(*cells, strict=True)]
         return {"corner": "Metric", "columns": names, "rows": list(zip(labels, cells, strict=True))}

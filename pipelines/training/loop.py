@@ -34,7 +34,7 @@ from pipelines.training.processes import Processes
 from pipelines.training.progress import ProgressDisplay, format_duration
 from pipelines.training.records import MetricSink, SafeMetrics
 from pipelines.training.result import StopReason, TrainingResult
-from pipelines.training.sampling import Fetched, batch_case_ids, make_loader
+from pipelines.training.sampling import Fetched, SampleStream, batch_case_ids, make_loader
 from pipelines.training.settings import TrainingSettings
 from pipelines.training.signals import StopSignals
 from pipelines.training.standing import Standing
@@ -113,7 +113,7 @@ def train(
     with deterministic_kernels(settings.deterministic, device), ExitStack() as stack:
         engine = Engine(task, settings, seed=seed, device=device, precision=precision)
         processes = Processes(engine.accelerator.num_processes, engine.accelerator.process_index)
-        plan = Plan(settings, samples=len(data), seed=seed, processes=processes.count)
+        plan = Plan(settings, SampleStream.over(data, settings.batch_size, seed), processes=processes.count)
         keeper = Keeper(run, processes)
         stack.enter_context(keeper.lock())
         training = _Training(

@@ -15,7 +15,7 @@ class Plan:
 
     Args:
         settings: How to train.
-        samples: Training samples of one pass.
+        stream: The order of samples.
         seed: The run's seed.
         processes: Processes that share each batch.
 
@@ -29,10 +29,10 @@ class Plan:
         steps_per_epoch: Optimizer steps of one epoch; the last one may take fewer batches than the others.
     """
 
-    def __init__(self, settings: TrainingSettings, *, samples: int, seed: int, processes: int = 1) -> None:
+    def __init__(self, settings: TrainingSettings, stream: SampleStream, *, processes: int = 1) -> None:
+        samples, size = stream.length, settings.batch_size
         if samples == 0:
             raise DataError("the training cases give no training sample", hint="`pulvinar validate` checks every case.")
-        size = settings.batch_size
         if settings.steps_per_epoch is None and size > samples:
             raise ConfigurationError(
                 [Problem("", "train.batch_size", f"is {size}, but there are only {samples} training samples")],
@@ -44,7 +44,7 @@ class Plan:
                 hint=f"Use a multiple of {processes}; it counts the samples of all processes together.",
             )
         self._settings = settings
-        self.stream = SampleStream(samples, size, seed)
+        self.stream = stream
         self.batches_per_epoch = settings.steps_per_epoch or self.stream.batches_per_pass
         self.steps_per_epoch = -(-self.batches_per_epoch // settings.accumulate)
         self._warmup = warmup_length(settings.schedule, self.steps_per_epoch)

@@ -12,7 +12,6 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
@@ -21,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from pipelines.errors import CaseError, DataError, PulvinarError
-from pipelines.task import SampleKey, TrainingData
+from pipelines.task import ArrangedData, SampleKey, TrainingData
 
 __all__ = ["Fetched", "SampleStream", "batch_case_ids", "derive_seed", "make_loader", "map_tensors", "seed_torch"]
 
@@ -45,11 +44,6 @@ def seed_torch(*parts: int) -> None:
         torch.cuda.manual_seed(seed)
 
 
-@lru_cache(maxsize=4)
-def _order(seed: int, number: int, length: int) -> tuple[int, ...]:
-    return tuple(np.random.default_rng((seed, _SHUFFLE, number)).permutation(length).tolist())
-
-
 @dataclass(frozen=True)
 class SampleStream:
     """The endless stream of samples, cut into batches.
@@ -58,11 +52,21 @@ class SampleStream:
         length: Samples of one pass.
         batch_size: Samples of one batch, over all processes.
         seed: The run's seed.
+        arranged: What decides the order of a pass, where it is not shuffled.
     """
 
     length: int
     batch_size: int
     seed: int
+    arranged: ArrangedData | None = None
+    _passes: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def over(cls, data: TrainingData, batch_size: int, seed: int) -> SampleStream:
+        """The stream of some training data, in its own order where it has one."""
+        if isinstance(data, ArrangedData):
+            return cls(data.pass_length(batch_size), batch_size, seed, data)
+        return cls(len(data), batch_size, seed)
 
     @property
     def batches_per_pass(self) -> int:
@@ -75,8 +79,25 @@ class SampleStream:
         keys = []
         for position in range(first, first + self.batch_size):
             turn, place = divmod(position, self.length)
-            keys.append(SampleKey(turn, _order(self.seed, turn, self.length)[place]))
+            keys.append(SampleKey(turn, self._pass(turn)[place]))
         return keys
+
+    def _pass(self, number: int) -> tuple[int, ...]:
+        """The order of a pass; the last two are kept, since a batch may reach into the next one."""
+        if number not in self._passes:
+            for old in sorted(self._passes)[:-1]:
+                del self._passes[old]
+            self._passes[number] = self._arrange(number)
+        return self._passes[number]
+
+    def _arrange(self, number: int) -> tuple[int, ...]:
+        rng = np.random.default_rng((self.seed, _SHUFFLE, number))
+        if self.arranged is None:
+            return tuple(rng.permutation(self.length).tolist())
+        order = tuple(int(index) for index in self.arranged.arrange(rng, self.batch_size))
+        if len(order) != self.length:
+            raise ValueError(f"a pass was announced with {self.length} samples and arranged with {len(order)}")
+        return order
 
 
 @dataclass

@@ -13,7 +13,9 @@ from torch import nn
 
 from pipelines.cases import Case
 from pipelines.errors import CaseError, PulvinarError
-from pipelines.task import MetricRow, Task
+from pipelines.evaluation.pooled import Pooled, pooled_means
+from pipelines.evaluation.rows import MEAN
+from pipelines.task import MetricRow, Observation, Task
 from pipelines.training.processes import Processes
 
 __all__ = ["Validation", "summarise_rows", "validate"]
@@ -64,6 +66,7 @@ def validate(
     """
     share = cases[processes.rank :: processes.count]
     rows: list[MetricRow] = []
+    observed: dict[str, Observation] = {}
     mine = Validation()
     problem: PulvinarError | None = None
     predictor = task.predictor(network, device=device)
@@ -75,7 +78,11 @@ def validate(
                 loaded = coming.result()
                 if number + 1 < len(share):
                     coming = reader.submit(_read, task, predictor, share[number + 1])
-                rows += task.judge(case, predictor.infer(loaded))
+                result = predictor.infer(loaded)
+                rows += task.judge(case, result)
+                observation = task.observe(case, result)
+                if observation is not None:
+                    observed[case.case_id] = observation
             except CaseError as error:
                 if number + 1 < len(share):
                     coming = reader.submit(_read, task, predictor, share[number + 1])
@@ -87,11 +94,14 @@ def validate(
                 mine.stopped = True
                 break
             progress(number + 1, len(share))
-    return _gather(task, rows, mine, problem, processes)
+    return _gather(task, cases, (rows, observed, mine, problem), processes)
 
 
-def summarise_rows(rows: Sequence[MetricRow]) -> dict[str, float]:
-    """Means by metric and class, leaving out values that are not a number, and means over classes by metric."""
+def summarise_rows(rows: Sequence[MetricRow], pooled: Pooled | None = None) -> dict[str, float]:
+    """Means by metric and class, leaving out values that are not a number, and means over classes by metric.
+
+    Numbers of the whole set stand beside them under the same names.
+    """
     values: dict[tuple[str, str], list[float]] = {}
     for row in rows:
         values.setdefault((row.metric, row.class_name), []).append(row.value)
@@ -101,7 +111,13 @@ def summarise_rows(rows: Sequence[MetricRow]) -> dict[str, float]:
         mean = _mean(numbers)
         by_metric.setdefault(metric, []).append(mean)
         summary[f"validation/{metric}/{class_name}"] = mean
-    return {f"validation/{metric}": _mean(means) for metric, means in by_metric.items()} | summary
+    whole = {f"validation/{metric}": _mean(means) for metric, means in by_metric.items()}
+    for (class_name, metric), value in pooled_means(pooled or {}).items():
+        if class_name == MEAN:
+            whole[f"validation/{metric}"] = value
+        else:
+            summary[f"validation/{metric}/{class_name}"] = value
+    return whole | summary
 
 
 def _read(task: Task, predictor: Any, case: Case) -> Any:
@@ -110,20 +126,27 @@ def _read(task: Task, predictor: Any, case: Case) -> Any:
 
 def _gather(
     task: Task,
-    rows: list[MetricRow],
-    mine: Validation,
-    problem: PulvinarError | None,
+    cases: Sequence[Case],
+    found: tuple[list[MetricRow], dict[str, Observation], Validation, PulvinarError | None],
     processes: Processes,
 ) -> Validation:
     gathered = Validation()
-    everything: list[MetricRow] = []
-    for their_rows, theirs, their_problem in processes.share((rows, mine, problem)):
+    rows: list[MetricRow] = []
+    observed: dict[str, Observation] = {}
+    for their_rows, their_observed, theirs, their_problem in processes.share(found):
         if their_problem is not None:
             raise their_problem
-        everything += their_rows
+        rows += their_rows
+        observed |= their_observed
         gathered.skipped += theirs.skipped
         gathered.stopped |= theirs.stopped
-    gathered.values = summarise_rows(everything)
+    if gathered.stopped:  # Part of a set says nothing of the set, and whoever asked for the stop wants no number.
+        return gathered
+    skipped = {error.case_id for error in gathered.skipped}
+    seen = [case for case in cases if case.case_id not in skipped]
+    walked = {case.case_id for case in task.reference(seen)}
+    rows = [row for row in rows if row.case_id in walked] + task.judge_set(seen, observed)
+    gathered.values = summarise_rows(rows, task.pooled(seen, observed) if observed else None)
     gathered.score = gathered.values.get(f"validation/{task.selection_metric}", float("nan"))
     return gathered
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import CaseError, DataError
+from pipelines.task import SampleKey
 from pipelines.training.sampling import SampleStream, batch_case_ids, derive_seed, make_loader, map_tensors
 
 
@@ -118,3 +121,42 @@ def test_map_tensors_reaches_everything_and_keeps_kinds() -> None:
 )
 def test_case_ids_of_a_batch(batch: Any, ids: list[str]) -> None:
     assert batch_case_ids(batch) == ids
+
+
+class Pairs:
+    """Four things with two samples each; a batch holds things whole."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, key: SampleKey) -> int:
+        return key.index
+
+    def collate(self, samples: Sequence[int]) -> dict[str, list[int]]:
+        return {"index": list(samples)}
+
+    def pass_length(self, batch_size: int) -> int:
+        return 8
+
+    def arrange(self, rng: np.random.Generator, batch_size: int) -> list[int]:
+        return [2 * int(thing) + at for thing in rng.permutation(4) for at in (0, 1)]
+
+
+def test_data_that_arranges_its_passes_is_taken_in_its_own_order() -> None:
+    stream = SampleStream.over(Pairs(), 4, 3)
+    batches = [[key.index for key in stream.batch(number)] for number in range(6)]
+    for batch in batches:
+        assert [index // 2 for index in batch[::2]] == [index // 2 for index in batch[1::2]]
+    assert [sorted(batches[at] + batches[at + 1]) for at in (0, 2, 4)] == [list(range(8))] * 3
+    assert batches[0] + batches[1] != batches[2] + batches[3]
+    again = SampleStream.over(Pairs(), 4, 3)
+    assert [key.index for key in again.batch(5)] == batches[5]
+
+
+def test_a_pass_of_another_length_than_announced_is_an_error() -> None:
+    class Short(Pairs):
+        def arrange(self, rng: np.random.Generator, batch_size: int) -> list[int]:
+            return [0, 1]
+
+    with pytest.raises(ValueError, match="announced with 8 samples and arranged with 2"):
+        SampleStream.over(Short(), 4, 3).batch(0)
