@@ -1,0 +1,1 @@
+"""Pools: all tokens in, a few summaries out."""
