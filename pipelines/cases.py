@@ -22,7 +22,8 @@ class Case:
         case_id: Unique in the table, safe as a file name.
         group: What must not be divided between parts: a patient, an identity, a subject, a source video.
         paths: Role → absolute file, for example `image`, `label`, `mask`. Where an image lies in one file for each
-            channel, the roles are `image_0`, `image_1`, …; `files("image")` gives either kind.
+            channel, the roles are `image_0`, `image_1`, …; `files("image")` gives either kind. A `container` is a file
+            that holds many cases.
         labels: Values known for the whole case (diagnosis, scanner, site), also used to stratify.
         split: `train`, `validation`, `test`, or empty where it is still to be drawn.
     """

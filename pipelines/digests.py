@@ -21,7 +21,7 @@ from typing import TypeVar
 from pipelines.cases import CaseTable
 from pipelines.errors import DataError
 
-__all__ = ["data_digest", "file_digests", "same_content"]
+__all__ = ["cache_folder", "data_digest", "file_digests", "same_content"]
 
 Key = TypeVar("Key")
 
@@ -30,6 +30,13 @@ _SETTLED_SECONDS = 2.0
 """A file changed this recently may change again without a new time stamp; its digest is not kept."""
 
 _log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again; it need not exist yet."""
+    named = os.environ.get("PULVINAR_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(named) if named else (Path(base) if base else Path("~/.cache").expanduser()) / "pulvinar"
 
 
 def data_digest(table: CaseTable) -> str:
@@ -120,10 +127,7 @@ class _Cache:
 
     def __init__(self) -> None:
         self.fresh: dict[str, str] = {}
-        named = os.environ.get("PULVINAR_CACHE")
-        base = os.environ.get("XDG_CACHE_HOME")
-        folder = Path(named) if named else (Path(base) if base else Path("~/.cache").expanduser()) / "pulvinar"
-        self._path = folder / "digests.sqlite"
+        self._path = cache_folder() / "digests.sqlite"
 
     def load(self) -> dict[str, str]:
         if not self._path.is_file():

@@ -22,7 +22,8 @@ from pipelines.errors import DataError, SplitLeakError
 
 __all__ = ["SplitSettings", "apply_splits", "check_leaks", "draw_splits"]
 
-_ANNOTATIONS = frozenset({"label", "mask"})
+_NOT_COMPARED = frozenset({"label", "mask", "container"})
+"""Files that cases of several parts may share: annotations (two may be empty), and files that hold many cases."""
 _TEST_STREAM, _VALIDATION_STREAM = 1, 2
 _log = logging.getLogger(__name__)
 
@@ -123,7 +124,8 @@ def apply_splits(table: CaseTable, record: Mapping[str, Any]) -> CaseTable:
 def check_leaks(table: CaseTable, *, identical_files: Literal["error", "warn", "ignore"] = "error") -> list[str]:
     """Makes sure that no group, and no input file, stands in two parts. Cases without a part are passed over.
 
-    Files are compared by content; labels and masks are not, since two cases may well share an empty one.
+    Files are compared by content; labels and masks are not, since two cases may well share an empty one, nor is a
+    `container`, a file that holds many cases.
 
     Returns:
         What was found under `identical_files="warn"`, one line for each set of equal files.
@@ -145,7 +147,7 @@ def _check_identical(cases: Sequence[Case], *, refuse: bool) -> list[str]:
     from pipelines.digests import same_content
 
     inputs = {
-        (case.case_id, role): path for case in cases for role, path in case.paths.items() if role not in _ANNOTATIONS
+        (case.case_id, role): path for case in cases for role, path in case.paths.items() if role not in _NOT_COMPARED
     }
     part_of = {case.case_id: case.split for case in cases}
     lines = []
