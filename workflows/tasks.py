@@ -19,7 +19,7 @@ def register_tasks() -> None:
         register_task(entry)
 
 
-ADAPTERS = ("domains.medical.bags.adapters", "domains.reid.adapters")
+ADAPTERS = ("domains.medical.bags.adapters", "domains.medical.survival.adapters", "domains.reid.adapters")
 """Packages that hold published networks of the domains against ours."""
 
 

@@ -57,4 +57,4 @@ def _product_limit(time: NDArray[np.float64], event: NDArray[np.bool_], *, censo
     if censoring:
         at_risk, events = at_risk - events, leaving
     share = np.where(at_risk > 0, 1 - events / np.maximum(at_risk, 1), 1.0)
-    return StepFunction(times, np.cumprod(share))
+    return StepFunction(times, np.cumprod(share).astype(np.float64))

@@ -86,4 +86,4 @@ class Intervals:
         values = np.concatenate([np.ones((len(survival), 1)), np.asarray(survival, dtype=float)], axis=1)  # (N, K + 1)
         right = np.clip(np.searchsorted(knots, at, side="left"), 1, len(knots) - 1)
         share = (at - knots[right - 1]) / (knots[right] - knots[right - 1])
-        return values[:, right - 1] * (1 - share) + values[:, right] * share
+        return np.asarray(values[:, right - 1] * (1 - share) + values[:, right] * share)

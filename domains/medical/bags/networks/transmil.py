@@ -21,7 +21,7 @@ from shared_attention.arguments import heads_of
 from shared_attention.attend import attend, token_softmax
 from shared_attention.projections import join_heads, split_heads
 
-__all__ = ["TransformerBags"]
+__all__ = ["NystromLayer", "PositionPyramid", "TransformerBags"]
 
 
 class TransformerBags(OneByOne):
@@ -56,9 +56,9 @@ class TransformerBags(OneByOne):
         landmarks = hidden // 2 if landmarks is None else landmarks
         self.embed = nn.Sequential(nn.Linear(features, hidden), nn.ReLU())
         self.token = nn.Parameter(torch.randn(1, 1, hidden))
-        self.first = _Layer(hidden, heads, landmarks, steps, kernel, dropout)
-        self.square = _Pyramid(hidden)
-        self.second = _Layer(hidden, heads, landmarks, steps, kernel, dropout)
+        self.first = NystromLayer(hidden, heads, landmarks, steps, kernel, dropout)
+        self.square = PositionPyramid(hidden)
+        self.second = NystromLayer(hidden, heads, landmarks, steps, kernel, dropout)
         self.norm = nn.LayerNorm(hidden)
         self.head = nn.Linear(hidden, classes)
 
@@ -78,24 +78,37 @@ class TransformerBags(OneByOne):
         return BagOutput(self.head(self.norm(self.second(tokens)[:, 0])), attention)
 
 
-class _Pyramid(nn.Module):
-    """Depthwise convolutions of three sizes on the square, beside the tokens themselves (PPEG)."""
+class PositionPyramid(nn.Module):
+    """Depthwise convolutions of three sizes on the square, beside the tokens themselves (PPEG).
+
+    Args:
+        dim: Channels.
+    """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.convs = nn.ModuleList([nn.Conv2d(dim, dim, size, padding=size // 2, groups=dim) for size in (7, 5, 3)])
 
     def forward(self, tokens: Tensor, side: int) -> Tensor:
+        """`(B, side², D)`, row by row, to the same shape."""
         image = tokens.transpose(1, 2).reshape(1, -1, side, side)  # (1, D, side, side)
         mixed: Tensor = image + sum(conv(image) for conv in self.convs)
         return mixed.flatten(2).transpose(1, 2)  # (1, side², D)
 
 
-class _Layer(nn.Module):
+class NystromLayer(nn.Module):
     """`x + Nyström(norm(x))`, with the quirks that the published weights were trained with.
 
     Tokens are led by zeros to a multiple of the landmarks, and these zeros are keys and parts of the means too. The
     inverse starts from one scale for all heads of a bag.
+
+    Args:
+        dim: Channels.
+        heads: Heads, a divisor of the channels.
+        landmarks: Segments whose means stand for all tokens.
+        steps: Steps of the iteration that inverts landmarks against landmarks.
+        kernel: Tokens that the convolution of the values sees, odd.
+        dropout: Probability that a projected unit is dropped in training.
     """
 
     def __init__(self, dim: int, heads: int, landmarks: int, steps: int, kernel: int, dropout: float) -> None:
@@ -111,6 +124,7 @@ class _Layer(nn.Module):
         self.conv = nn.Conv1d(heads, heads, kernel, padding=kernel // 2, groups=heads, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """`(1, N, D)` to the same shape."""
         q, k, v, mean_q, mean_k = self._parts(tokens)
         values = self._inverse(mean_q, mean_k) @ attend(mean_q, k, v)  # (1, H, L, d)
         out = attend(q, mean_k, values) + self._along(v)  # (1, H, N', d)

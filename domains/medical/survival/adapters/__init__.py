@@ -1,0 +1,1 @@
+"""Published survival networks and losses in ours, one module for each source."""
