@@ -73,8 +73,13 @@ class EmbeddingSet:
         )
 
 
-def check_embeddings(embeddings: ArrayLike, name: str = "embeddings") -> NDArray[Any]:
+def check_embeddings(embeddings: ArrayLike, name: str = "embeddings", *, copies_allowed: bool = False) -> NDArray[Any]:
     """The embeddings as an array `(N, C)` of float32 or float64.
+
+    Args:
+        embeddings: One row for each image.
+        name: What errors call them.
+        copies_allowed: They may be all the same, as a few images that are searched for may be.
 
     Raises:
         DataError: It is no table of numbers, it is empty, a value is NaN or infinite, a row is all zeros, or all rows
@@ -97,7 +102,7 @@ def check_embeddings(embeddings: ArrayLike, name: str = "embeddings") -> NDArray
     lengths = np.linalg.norm(values, axis=1)
     if not lengths.all():
         raise DataError(f"{name}: row {int(np.argmin(lengths))} is all zeros; it has no direction to compare")
-    if len(values) > 1:
+    if len(values) > 1 and not copies_allowed:
         first = values[0] / lengths[0]
         if np.abs(values / lengths[:, None] - first).max() <= _COLLAPSED:
             raise DataError(
