@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from domains.medical.segmentation.slab import Slab, SlabLabels
+
 __all__ = ["gaussian_weights", "segment_volume", "window_starts"]
 
 _SIGMA = 0.125
@@ -89,145 +91,23 @@ def segment_volume(
     size = tuple(padded.shape[1:])
     sweep = _sweep_axis(size, patch)
     windows = _windows(size, patch, overlap, sweep)
-    slab = _Slab(size, sweep, classes, _buffer_length(windows, patch, sweep, batch_size), device)
+    weights = gaussian_weights(patch).to(device)
+    slab = Slab(size, sweep, classes, _buffer_length(windows, patch, sweep, batch_size), weights)
     shifted = tuple(low + first for low, first in zip(offset, before, strict=True))
     inner = tuple((first, first + length - 1) for first, length in zip(before, source, strict=True))
-    output = _Output(target, scale, shifted, inner, sweep, classes, device, keep_probabilities)
-    weights = gaussian_weights(patch).to(device)
+    output = SlabLabels(target, scale, shifted, inner, sweep, classes, device, keep_probabilities)
 
     for index in range(0, len(windows), batch_size):
         batch = windows[index : index + batch_size]
         cubes = torch.stack([padded[(slice(None), *_box(start, patch))] for start in batch]).to(device)
         logits = _mirrored(network, cubes, mirror_axes, device, precision)
         for start, scores in zip(batch, logits, strict=True):
-            slab.add(start, scores, weights)
+            slab.add(start, scores)
         following = index + batch_size
         final = windows[following][sweep] if following < len(windows) else size[sweep]
         output.take(slab, final)
         slab.forget_before(output.needed_from())
     return (output.labels, output.probabilities) if output.probabilities is not None else output.labels
-
-
-class _Slab:
-    """Class scores of consecutive planes along the sweep axis: sums of weighted logits until they are final."""
-
-    def __init__(self, size: tuple[int, ...], sweep: int, classes: int, length: int, device: torch.device) -> None:
-        shape = [min(length, extent) if axis == sweep else extent for axis, extent in enumerate(size)]
-        self.scores = torch.zeros(classes, *shape, device=device)
-        self.total = torch.zeros(1, *shape, device=device)
-        self.sweep = sweep
-        self.first = 0
-        self.final = 0
-
-    def add(self, start: tuple[int, ...], logits: Tensor, weights: Tensor) -> None:
-        """Adds the logits `(K, *patch)` of a window."""
-        local = tuple(place - self.first if axis == self.sweep else place for axis, place in enumerate(start))
-        box = (slice(None), *_box(local, weights.shape))
-        self.scores[box].addcmul_(logits.to(self.scores.dtype), weights)
-        self.total[box] += weights
-
-    def finish(self, stop: int) -> None:
-        """Divides the planes up to `stop` by their weights."""
-        if stop > self.final:
-            planes = self._planes(self.final, stop)
-            self.scores[planes] /= self.total[planes]
-            self.final = stop
-
-    def plane(self, index: int) -> Tensor:
-        """Logits `(K, *rest)` of one final plane."""
-        return self.scores.select(self.sweep + 1, index - self.first)
-
-    def forget_before(self, index: int) -> None:
-        """Moves the planes from `index` on to the front."""
-        moved = min(index, self.final) - self.first
-        if moved <= 0:
-            return
-        for buffer in (self.scores, self.total):
-            along = buffer.movedim(self.sweep + 1, 0)
-            length = along.shape[0]
-            # Ranges may overlap, so planes move one by one from the front.
-            for place in range(length - moved):
-                along[place].copy_(along[place + moved])
-            along[max(length - moved, 0) :].zero_()
-        self.first += moved
-
-    def _planes(self, start: int, stop: int) -> tuple[slice, ...]:
-        return (
-            *(slice(None),) * (self.sweep + 1),
-            slice(start - self.first, stop - self.first),
-        )
-
-
-class _Output:
-    """Labels that are decided plane by plane along the sweep axis."""
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        scale: tuple[float, ...],
-        offset: tuple[float, ...],
-        inner: tuple[tuple[int, int], ...],
-        sweep: int,
-        classes: int,
-        device: torch.device,
-        keep: bool,
-    ) -> None:
-        self.labels = torch.empty(shape, dtype=torch.uint8 if classes <= 256 else torch.uint16)
-        self.probabilities = torch.empty(classes, *shape, dtype=torch.float16) if keep else None
-        self.sweep = sweep
-        self.done = 0
-        lines = [
-            _linear(extent, step, first, ends)
-            for extent, step, first, ends in zip(shape, scale, offset, inner, strict=True)
-        ]
-        self.lower, self.upper, self.share = (part.tolist() for part in lines[sweep])
-        self.across = [tuple(part.to(device) for part in line) for axis, line in enumerate(lines) if axis != sweep]
-        self.copies = [bool((share == 0).all()) for _, _, share in (lines[axis] for axis in range(len(shape)))]
-
-    def needed_from(self) -> int:
-        """The first plane of scores that is still needed."""
-        return self.lower[self.done] if self.done < len(self.lower) else 2**62
-
-    def take(self, slab: _Slab, final: int) -> None:
-        """Decides every output plane that lies between planes before `final`."""
-        slab.finish(final)
-        # The grids agree: the largest logit is the largest probability, and nothing needs to be interpolated.
-        plain = all(self.copies) and self.probabilities is None
-        held: dict[int, Tensor] = {}
-        while self.done < len(self.lower) and self.upper[self.done] < final:
-            low, high, share = self.lower[self.done], self.upper[self.done], self.share[self.done]
-            for index in {low, high} - held.keys():
-                plane = slab.plane(index)
-                held[index] = self._across(plane if plain else plane.softmax(0))
-            held = {index: plane for index, plane in held.items() if index >= low}
-            scores = held[low] if share == 0 else torch.lerp(held[low], held[high], share)
-            decided = scores.argmax(0)
-            self.labels.select(self.sweep, self.done).copy_(decided.to(self.labels.dtype))
-            if self.probabilities is not None:
-                self.probabilities.select(self.sweep + 1, self.done).copy_(scores)
-            self.done += 1
-
-    def _across(self, plane: Tensor) -> Tensor:
-        """Interpolates `(K, *rest)` along the axes other than the sweep."""
-        for axis, (lower, upper, share) in enumerate(self.across, start=1):
-            low = plane.index_select(axis, lower)
-            if bool((share == 0).all()):
-                plane = low
-                continue
-            view = [1] * plane.ndim
-            view[axis] = -1
-            plane = torch.lerp(low, plane.index_select(axis, upper), share.view(view))
-        return plane
-
-
-def _linear(extent: int, scale: float, offset: float, ends: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Neighbours and the share of the upper one, for each output voxel of an axis."""
-    place = (torch.arange(extent, dtype=torch.float64) * scale + offset).clamp(ends[0], ends[1])
-    lower = place.floor().long()
-    share = (place - lower).float()
-    # Rounding must not turn a copy into an interpolation.
-    share = torch.where(share < 1e-6, 0.0, share)
-    return lower, torch.where(share > 0, lower + 1, lower), share
 
 
 def _padded(image: Tensor, patch: Sequence[int]) -> tuple[Tensor, tuple[int, ...]]:
