@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,15 +46,15 @@ class DcalReference(Adapter):
         return converted
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
-        assert isinstance(module, nn.ModuleDict)
-        blocks, local = module["blocks"], module["local"]
+        parts: Any = module
+        blocks, local = parts["blocks"], parts["local"]
         first, second = self.inputs["x1"], self.inputs["x2"]
-        tokens, maps = self_attention(blocks, first)  # type: ignore[arg-type]
+        tokens, maps = self_attention(blocks, first)
         heeded = roll_out(maps)
         chosen = local.select(heeded)
         both = torch.cat([first, second])
         pair = torch.arange(len(both)).roll(len(first))
-        paired = with_pairs(blocks, both, pair)  # type: ignore[arg-type]
+        paired = with_pairs(blocks, both, pair)
         return {
             "out.sa_tokens": tokens,
             "out.rollout": heeded,
@@ -60,5 +62,5 @@ class DcalReference(Adapter):
             "out.glca_tokens": local(tokens, chosen),
             "out.pwca_tokens_1": paired[: len(first)],
             "out.pwca_tokens_2": paired[len(first) :],
-            "out.loss_total": module["weights"](self.inputs["losses"]),
+            "out.loss_total": parts["weights"](self.inputs["losses"]),
         }

@@ -15,11 +15,12 @@ queries; the number of selected patches is rounded down, at least one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from domains.reid.models.vit import VisionTransformer, drop_path
+from domains.reid.models.vit import VisionTransformer, blocks_of, drop_path, feed
 from shared_attention import build
 from shared_attention.attend import attend, token_softmax
 from shared_attention.blocks import Block, FeedForward
@@ -51,7 +52,7 @@ class GlobalLocal(nn.Module):
         self.block = Block(build("full", dim, rank=1, heads=heads), FeedForward(dim, hidden=hidden), eps=eps)
 
     def select(self, heeded: Tensor) -> Tensor:
-        """Roll-out of the class token to the patches `(B, N)` → indices of tokens `(B, 1 + k)`, the class token first."""
+        """Roll-out of the class token to the patches `(B, N)` → indices `(B, 1 + k)`, the class token first."""
         count = max(1, int(self.ratio * heeded.shape[1]))
         top = heeded.topk(count, dim=1).indices + 1
         return torch.cat([torch.zeros_like(top[:, :1]), top], 1)
@@ -62,7 +63,7 @@ class GlobalLocal(nn.Module):
         normed = block.norm1(tokens)
         index = chosen[..., None].expand(-1, -1, tokens.shape[-1])
         x = tokens.gather(1, index) + block.mixer(normed.gather(1, index), normed)
-        return _fed(block, x)
+        return feed(block, x)
 
 
 class DualCrossAttention(nn.Module):
@@ -83,9 +84,8 @@ class DualCrossAttention(nn.Module):
         if not vit.has_class_token:
             raise ValueError("DCAL needs a class token, hence a ViT with multi-head attention")
         self.vit, self.pairs = vit, pairs
-        hidden = vit.blocks[0].feed_forward.expand.out_features
-        self.local = GlobalLocal(vit.dim, heads=heads, hidden=hidden, ratio=ratio) if local else None
-        self.local_norm = nn.LayerNorm(vit.dim, eps=vit.norm.eps) if local else None
+        self.local = GlobalLocal(vit.dim, heads=heads, hidden=vit.hidden, ratio=ratio) if local else None
+        self.local_norm: nn.Module = nn.LayerNorm(vit.dim, eps=vit.norm.eps) if local else nn.Identity()
 
     def forward(self, image: Tensor, side: Tensor | None = None) -> dict[str, Tensor]:
         """`(B, 3, H, W)` → class tokens `(B, C)` under `global`, `local` and, in training, `pair`."""
@@ -94,23 +94,23 @@ class DualCrossAttention(nn.Module):
         if self.local is None:
             tokens, out = self._plain(first), {}
         else:
-            tokens, maps = self_attention(vit.blocks, first, vit.drops if vit.training else None)
+            tokens, maps = self_attention(blocks_of(vit), first, vit.drops if vit.training else None)
             chosen = self.local.select(roll_out(maps))
             out = {"local": self.local_norm(self.local(tokens, chosen)[:, 0])}
         branches = {"global": vit.pooled(tokens), **out}
         if self.training and self.pairs and len(image) > 1:
             pair = pair_up(len(image), image.device)
-            branches["pair"] = vit.pooled(with_pairs(vit.blocks, first, pair, vit.drops))
+            branches["pair"] = vit.pooled(with_pairs(blocks_of(vit), first, pair, vit.drops))
         return branches
 
     def _plain(self, x: Tensor) -> Tensor:
-        for block, rate in zip(self.vit.blocks, self.vit.drops, strict=True):
+        for block, rate in zip(blocks_of(self.vit), self.vit.drops, strict=True):
             x = drop_path(x, block(x), rate if self.training else 0.0)
         return x
 
 
 def self_attention(
-    blocks: nn.ModuleList | Sequence[Block], x: Tensor, drops: Sequence[float] | None = None
+    blocks: Sequence[Block], x: Tensor, drops: Sequence[float] | None = None
 ) -> tuple[Tensor, list[Tensor]]:
     """Tokens `(B, M, C)` through the blocks, and the head-averaged attention `(B, M, M)` of each, detached.
 
@@ -118,18 +118,16 @@ def self_attention(
     """
     maps = []
     for number, block in enumerate(blocks):
-        mixer: Full = block.mixer
+        mixer = cast("Full", block.mixer)
         q, k, v = _projected(mixer, block.norm1(x))
         weights = token_softmax((q * mixer.head_dim**-0.5) @ k.transpose(-2, -1))  # (B, H, M, M)
         maps.append(weights.detach().mean(1))
-        after = _fed(block, x + mixer.proj(join_heads(weights.to(v.dtype) @ v, x.shape[1:2])))
+        after = feed(block, x + mixer.proj(join_heads(weights.to(v.dtype) @ v, x.shape[1:2])))
         x = drop_path(x, after, drops[number] if drops is not None else 0.0)
     return x, maps
 
 
-def with_pairs(
-    blocks: nn.ModuleList | Sequence[Block], x: Tensor, pair: Tensor, drops: Sequence[float] | None = None
-) -> Tensor:
+def with_pairs(blocks: Sequence[Block], x: Tensor, pair: Tensor, drops: Sequence[float] | None = None) -> Tensor:
     """Pair-wise cross-attention: one softmax over the keys of an image and of its pair, in every block.
 
     Args:
@@ -142,10 +140,10 @@ def with_pairs(
         `(B, M, C)`.
     """
     for number, block in enumerate(blocks):
-        mixer: Full = block.mixer
+        mixer = cast("Full", block.mixer)
         q, k, v = _projected(mixer, block.norm1(x))
         mixed = attend(q, torch.cat([k, k[pair]], 2), torch.cat([v, v[pair]], 2))  # (B, H, M, D)
-        after = _fed(block, x + mixer.proj(join_heads(mixed, x.shape[1:2])))
+        after = feed(block, x + mixer.proj(join_heads(mixed, x.shape[1:2])))
         x = drop_path(x, after, drops[number] if drops is not None else 0.0)
     return x
 
@@ -190,8 +188,3 @@ def _projected(mixer: Full, normed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries, keys and values `(B, H, M, D)`."""
     k, v = mixer.kv(normed).chunk(2, -1)
     return split_heads(mixer.q(normed), mixer.heads), split_heads(k, mixer.heads), split_heads(v, mixer.heads)
-
-
-def _fed(block: Block, x: Tensor) -> Tensor:
-    """The feed-forward half of a pre-norm block."""
-    return x + block.feed_forward(block.norm2(x))

@@ -11,6 +11,7 @@ the mean over the grid takes its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torch.nn import functional
 from shared_attention import TokenMixer, build
 from shared_attention.blocks import Block, FeedForward
 
-__all__ = ["SIZES", "VisionTransformer", "drop_path"]
+__all__ = ["SIZES", "VisionTransformer", "blocks_of", "drop_path", "feed", "resize_positions"]
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
 """Size → channels, blocks, heads of ViT and DeiT."""
@@ -69,9 +70,9 @@ class VisionTransformer(nn.Module):
         steps = (patch, patch) if stride is None else (stride, stride) if isinstance(stride, int) else tuple(stride)
         if min(size) < patch or min(steps) < 1:
             raise ValueError(f"size {tuple(size)} with patch {patch} and stride {steps} leaves no patch")
-        self.size, self.patch, self.dim = (size[0], size[1]), patch, dim
+        self.size, self.patch, self.dim, self.hidden = (size[0], size[1]), patch, dim, round(dim * expansion)
         self.grid = ((size[0] - patch) // steps[0] + 1, (size[1] - patch) // steps[1] + 1)
-        self.embed = nn.Conv2d(3, dim, patch, steps)
+        self.embed = nn.Conv2d(3, dim, patch, (steps[0], steps[1]))
         self.has_class_token = mixer is None
         self.class_token = nn.Parameter(torch.zeros(1, 1, dim)) if self.has_class_token else None
         places = self.grid[0] * self.grid[1] + self.has_class_token
@@ -81,7 +82,7 @@ class VisionTransformer(nn.Module):
         self.blocks = nn.ModuleList(
             Block(
                 build("full", dim, rank=1, heads=heads) if mixer is None else mixer(dim),
-                FeedForward(dim, hidden=round(dim * expansion)),
+                FeedForward(dim, hidden=self.hidden),
                 eps=_EPS,
             )
             for _ in range(depth)
@@ -126,7 +127,7 @@ class VisionTransformer(nn.Module):
             if self.training and self.side_dropout:
                 side = side.masked_fill(torch.rand(len(side), device=side.device) < self.side_dropout, 0)
             x = x + self.side_scale * self.side(side)[:, None]
-        return x if self.has_class_token else x.unflatten(1, self.grid)
+        return torch.as_tensor(x if self.has_class_token else x.reshape(len(x), *self.grid, self.dim))
 
     def forward(self, image: Tensor, side: Tensor | None = None) -> Tensor:
         """Tokens after the last block, before the last norm; shapes as of `tokens`."""
@@ -144,6 +145,19 @@ class VisionTransformer(nn.Module):
         return mean
 
 
+def blocks_of(vit: VisionTransformer) -> Sequence[Block]:
+    """The blocks, in order."""
+    return cast("Sequence[Block]", vit.blocks)
+
+
+def feed(block: Block, x: Tensor) -> Tensor:
+    """The feed-forward half of a pre-norm block: tokens `(B, N, C)` → the same."""
+    assert block.feed_forward is not None
+    assert block.norm2 is not None
+    out: Tensor = x + block.feed_forward(block.norm2(x))
+    return out
+
+
 def drop_path(before: Tensor, after: Tensor, rate: float) -> Tensor:
     """Stochastic depth (Huang et al., ECCV 2016): what a block adds is left out for a share of the images."""
     if not rate:
@@ -156,6 +170,6 @@ def resize_positions(position: Tensor, grid: tuple[int, int], target: tuple[int,
     """Position embeddings `(1, h * w, C)` of one grid for another, by bicubic interpolation."""
     if grid == target:
         return position
-    image = position.unflatten(1, grid).permute(0, 3, 1, 2)  # (1, C, h, w)
+    image = position.reshape(1, *grid, -1).permute(0, 3, 1, 2)  # (1, C, h, w)
     image = functional.interpolate(image.float(), size=target, mode="bicubic", align_corners=False)
     return image.flatten(2).transpose(1, 2)
