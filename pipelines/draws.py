@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from pipelines.caseids import some
 from pipelines.cases import Case
-from pipelines.errors import DataError
+from pipelines.errors import DataError, SplitLeakError
 
-__all__ = ["draw_folds", "draw_share", "strata_of"]
+__all__ = ["draw_folds", "draw_share", "groups_by_label", "label_values", "strata_of"]
 
 _MOST_VALUES = 10
 """A numeric label with more distinct values than this is cut at its quartiles."""
@@ -118,3 +118,36 @@ def draw_folds(
         drawn[chosen].add(group)
         held[chosen].update(content[group])
     return drawn
+
+
+def label_values(cases: Sequence[Case], label: str) -> list[str]:
+    """The values of a label, numbers in their own order."""
+    without = [case.case_id for case in cases if str(case.labels.get(label, "")) == ""]
+    if without:
+        known = sorted({name for case in cases for name in case.labels})
+        raise DataError(
+            f"{len(without)} cases have no {label!r} to make folds by: {some(without)}",
+            hint=f"split.by names a label of the cases; there are: {', '.join(known) or 'none'}.",
+        )
+    values = {str(case.labels[label]) for case in cases}
+    try:
+        return sorted(values, key=float)
+    except ValueError:
+        return sorted(values)
+
+
+def groups_by_label(cases: Sequence[Case], given: Mapping[str, str], label: str) -> list[set[str]]:
+    """The groups of each fold that a label names. Raises `SplitLeakError` where a group has two values."""
+    values = label_values(cases, label)
+    where: dict[str, set[str]] = defaultdict(set)
+    for case in cases:
+        if case.group not in given:
+            where[case.group].add(str(case.labels[label]))
+    torn = {group: sorted(found) for group, found in where.items() if len(found) > 1}
+    if torn:
+        lines = [f"group {group!r} has {' and '.join(found)}" for group, found in sorted(torn.items())]
+        raise SplitLeakError(
+            f"{len(torn)} groups with more than one {label!r}: {some(lines, separator='; ')}",
+            hint="Folds must keep groups whole: make the groups larger (by the label itself), or mend the label.",
+        )
+    return [{group for group, found in where.items() if value in found} for value in values]

@@ -13,6 +13,7 @@ RUN/
   evaluation/          PART.cases.csv (case × class × metric) and PART.summary.csv
   figures/             NAME.png, NAME.csv, index.json
   model/               the model folder: model.safetensors + model.yaml
+  folds/               one run folder for each fold of a cross-validation
   tracking/            what the tracking server has not received yet
   report.html          one self-contained file
 """
@@ -102,6 +103,10 @@ class RunFolder:
     @property
     def model(self) -> Path:
         return self.root / "model"
+
+    @property
+    def folds(self) -> Path:
+        return self.root / "folds"
 
     @property
     def tracking(self) -> Path:

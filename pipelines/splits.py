@@ -10,14 +10,14 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipelines.caseids import some
 from pipelines.cases import PARTS, Case, CaseTable
 from pipelines.config.section import Section
-from pipelines.draws import draw_folds, draw_share, strata_of
+from pipelines.draws import draw_folds, draw_share, groups_by_label, label_values, strata_of
 from pipelines.errors import DataError, SplitLeakError
 
 __all__ = ["SplitSettings", "apply_splits", "check_leaks", "draw_splits"]
@@ -31,8 +31,11 @@ _log = logging.getLogger(__name__)
 class SplitSettings(Section):
     """How cases are divided: always by group, so that nothing of one patient stands in two parts."""
 
-    folds: int | None = Field(default=None, ge=2, le=100)
-    """Number of folds; each group is in the test part of exactly one. Empty: one division by fractions."""
+    folds: Annotated[int, Field(ge=2, le=1000)] | Literal["groups"] | None = None
+    """Number of folds; each group is in the test part of exactly one. `groups`: as many as there are groups, so that
+    one is left out at a time. Empty: one division by fractions."""
+    by: str | None = None
+    """Label whose values are the folds: a column of given folds, or the site, to leave one site out at a time."""
     fold: int = Field(default=0, ge=0)
     """Which fold is the test part, from 0."""
     test: float = Field(default=0.2, ge=0, lt=1)
@@ -48,11 +51,32 @@ class SplitSettings(Section):
 
     @model_validator(mode="after")
     def _fold_exists(self) -> SplitSettings:
-        if self.folds is not None and self.fold >= self.folds:
+        if self.by is not None and self.folds is not None:
+            raise ValueError(f"the label {self.by!r} says what the folds are: leave out 'folds', or 'by'")
+        if isinstance(self.folds, int) and self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} does not exist: with {self.folds} folds use 0 to {self.folds - 1}")
-        if self.folds is None and self.fold:
+        if self.folds is None and self.by is None and self.fold:
             raise ValueError(f"fold {self.fold} needs 'folds': the number of folds, for example 5")
         return self
+
+    def count_folds(self, cases: Sequence[Case]) -> int:
+        """How many folds these cases make.
+
+        Raises:
+            DataError: The settings ask for none, or the label that says what the folds are is not there.
+        """
+        if self.by is not None:
+            return len(label_values(cases, self.by))
+        if self.folds is None:
+            raise DataError("split.folds is not set, so there are no folds", hint="Set it, for example split.folds=5.")
+        return len({case.group for case in cases}) if self.folds == "groups" else self.folds
+
+    def fold_of(self, cases: Sequence[Case]) -> int:
+        """The fold that is asked for. Raises `DataError` when these cases do not make so many."""
+        count = self.count_folds(cases)
+        if self.fold >= count:
+            raise DataError(f"fold {self.fold} does not exist: the cases make {count} folds", hint="They count from 0.")
+        return self.fold
 
 
 def draw_splits(table: CaseTable, settings: SplitSettings, seed: int) -> tuple[CaseTable, dict[str, Any]]:
@@ -200,22 +224,23 @@ def _test_groups(
 ) -> set[str]:
     """Groups drawn into the test part; empty when the data name it or the settings want none."""
     if "test" in given.values():
-        if settings.folds is not None:
+        if settings.folds is not None or settings.by is not None:
             raise DataError(
                 "the data name a test part of their own "
-                f"({_count(list(given.values()).count('test'), 'group')}), so there is nothing to draw "
-                f"{settings.folds} folds for",
+                f"({_count(list(given.values()).count('test'), 'group')}), so there is nothing to draw folds for",
                 hint="Leave out split.folds to use that test part, or draw over all cases: split.use_given=false.",
             )
         notes.append("the test part is the one that the data name")
         return set()
+    if settings.by is not None:
+        return groups_by_label(cases, given, settings.by)[settings.fold_of(cases)]
     if settings.folds is None and settings.test == 0:
         notes.append("the settings ask for no test part")
         return set()
     free = [case for case in cases if case.group not in given]
     _need_groups(cases, free, given, settings)
     if settings.folds is not None:
-        return draw_folds(free, strata, settings.folds, seed, notes)[settings.fold]
+        return draw_folds(free, strata, settings.count_folds(free), seed, notes)[settings.fold_of(free)]
     others = 1 + (settings.validation > 0 and "validation" not in given.values())
     leave = max(0, others - list(given.values()).count("train"))
     return draw_share(free, strata, settings.test, (seed, _TEST_STREAM), leave=leave)
@@ -258,7 +283,7 @@ def _need_groups(cases: list[Case], free: list[Case], given: Mapping[str, str], 
     if settings.folds is None:
         needed = max(1, needed - list(given.values()).count("train"))
     else:
-        needed = max(needed, settings.folds)
+        needed = max(needed, settings.folds if isinstance(settings.folds, int) else 2)
     if groups < needed:
         asked = f"{settings.folds} folds" if settings.folds is not None else "the parts asked for"
         raise DataError(

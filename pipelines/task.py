@@ -185,6 +185,9 @@ class Task(ABC):
     selection_metric: ClassVar[str]
     """The metric whose mean over classes and validation cases chooses the best checkpoint; higher is better.
     One that `pooled` gives may be named too."""
+    pools_folds: ClassVar[bool] = True
+    """Whether what is observed can be compared between models, so that a cross-validation may pool its folds
+    (probabilities can be, risks and embeddings cannot)."""
     ranking_metric: ClassVar[str] = ""
     """The metric of single cases that says which ones are the worst; empty where it is the selection metric."""
 

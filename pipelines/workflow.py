@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints
 
 from pipelines.config.section import Section
 from pipelines.evaluation.settings import EvaluationSettings
+from pipelines.experiment.crosssettings import CrossValidationSettings
 from pipelines.splits import SplitSettings
 from pipelines.tracking.settings import TrackingSettings
 from pipelines.training.settings import TrainingSettings
@@ -30,6 +31,8 @@ class WorkflowConfig(Section):
     """Folder for run folders; relative to the folder the command is started in."""
     split: SplitSettings = SplitSettings()
     """How cases are divided."""
+    cross_validation: CrossValidationSettings | None = None
+    """Train and judge every fold instead of one; empty runs the one that `split` names."""
     train: TrainingSettings = TrainingSettings()
     """How the network is trained."""
     evaluate: EvaluationSettings = EvaluationSettings()

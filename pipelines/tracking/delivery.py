@@ -59,6 +59,7 @@ class Delivery:
     def __init__(self, run: RunFolder, *, uri: str | None = None) -> None:
         self._run = run
         self._target = Target.read(run)
+        self._given_uri = uri
         self._uri = uri or self._target.store_uri(run)
         self._client: MlflowClient | None = None
         self._run_id = ""
@@ -187,8 +188,19 @@ class Delivery:
                 client.update_run(run_id, status=state)
             else:
                 client.set_terminated(run_id, status=state, end_time=time)
+        elif kind == "child":
+            self._send_child(batch[0]["path"])
         else:
             Uploads(client, run_id, self._state["experiment_id"], self._run, self._scrubber).send(batch[0])
+
+    def _send_child(self, path: str) -> None:
+        from filelock import FileLock
+
+        child = RunFolder(self._run.root / path)
+        if not (child.tracking / JOURNAL).is_file():
+            raise FileNotFoundError(2, "no journal", str(child.tracking / JOURNAL))
+        with FileLock(child.tracking / "delivery.lock"):
+            Delivery(child, uri=self._given_uri).deliver()
 
     def _send_metrics(self, batch: Sequence[Event]) -> None:
         from mlflow.entities import Metric

@@ -65,7 +65,7 @@ def open_tracker(
         name: Name of the workflow: the experiment's name, unless the settings say another.
         output: The folder of run folders; the default store lies in it.
         resume: Continue the MLflow run of this run folder.
-        parent: The run that this one is a part of (a fold of several).
+        parent: The run that this one is a part of (a fold of several). Its tracker delivers both: see `log_child`.
     """
     if not settings.enabled:
         return disabled_tracker()
@@ -89,8 +89,9 @@ def open_tracker(
         tracker = Tracker(run, journal, Scrubber(run.root, output), seen=seen)
         tracker.record({"event": "state", "state": "RUNNING", "time": _now()})
         tracker.set_tags({f"{key}": value for key, value in settings.tags.items()})
-        tracker.start_sender(store.uri)
-        if settings.system_metrics:
+        if parent is None:
+            tracker.start_sender(store.uri)
+        if settings.system_metrics and parent is None:
             tracker.start_sampler(settings.system_metrics_interval)
     except Exception as error:  # noqa: BLE001 - tracking never stops a run; the folder still holds everything
         _log.warning("this run is not tracked: %s: %s", type(error).__name__, error)
@@ -186,6 +187,10 @@ class Tracker:
         """Logs a CSV of the run folder as a file and as a table that MLflow shows; groups become pseudonyms."""
         self._record_path("table", path, to)
 
+    def log_child(self, run: RunFolder) -> None:
+        """Delivers the journal of a finished run inside this one's folder, as a child of this run."""
+        self._record_path("child", run.root, "")
+
     def log_model(self, folder: Path) -> None:
         """Logs a model folder as an MLflow model that reads the folder itself (no pickle)."""
         try:
@@ -219,6 +224,8 @@ class Tracker:
         self.record({"event": "state", "state": _MLFLOW_STATES[state], "time": _now()}, durable=True)
         self._journal.close()
         self._journal = None
+        if self._sender is None:
+            return True
         self._wait_for_sender(self._run)
         return self._note_outcome(self._run)
 
