@@ -33,7 +33,7 @@ class Bag:
     Attributes:
         features: float32 `(N, F)`.
         coords: int64 `(N, 2)`, x and y of each tile's upper left corner in pixels of level 0; None where unknown.
-        attributes: What the file says of itself, as plain values: `tile_size_level0`, `mpp`, `encoder` and so on.
+        attributes: What the file says of itself, as plain values: `patch_size_level0`, `mpp`, `encoder` and so on.
     """
 
     features: NDArray[np.float32]

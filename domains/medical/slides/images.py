@@ -39,11 +39,11 @@ def encode_image(
     features = np.concatenate([encoder(batch) for batch in _batches(pixels, coords, tile, batch_size)])  # (N, F)
     about: dict[str, Any] = {
         "encoder": encoder.describe(),
-        "tile_size": tile,
+        "patch_size": tile,
         "overlap": overlap,
-        "tile_size_level0": tile,
-        "width_level0": pixels.shape[1],
-        "height_level0": pixels.shape[0],
+        "patch_size_level0": tile,
+        "level0_width": pixels.shape[1],
+        "level0_height": pixels.shape[0],
     }
     return Bag(features, coords, about)
 
