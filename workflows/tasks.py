@@ -10,6 +10,11 @@ TASKS = (
         "domains.medical.segmentation.task:SegmentationTask",
         "structures in scans and images, 2D or 3D",
     ),
+    TaskEntry(
+        "medical/bags",
+        "domains.medical.bags.task:BagTask",
+        "classes of bags of instances, such as slides of tiles (multiple-instance learning)",
+    ),
 )
 
 
