@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ArrangedData",
     "Figure",
+    "FinishedItem",
     "Item",
+    "Joiner",
     "MetricRow",
     "Observation",
     "Predictor",
@@ -118,6 +120,21 @@ class Written:
 
     files: tuple[Path, ...]
     summary: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FinishedItem:
+    """An item of a batch whose result stands.
+
+    Attributes:
+        item_id: Its name in the batch.
+        source: Where it was found, relative to the input that led to it.
+        folder: Where its result lies.
+    """
+
+    item_id: str
+    source: str
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -291,17 +308,35 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """Where a task lives; it is imported when it is asked for."""
+    """Where a task lives; it is imported when it is asked for.
+
+    Attributes:
+        name: As workflows and model folders name it.
+        target: Its class, as `module:name`.
+        summary: What it is for.
+        join: A `Joiner`, as `module:name`, where results of many items also belong into one table. It should import
+            little: it runs in the process that leads a batch, where no model is.
+    """
 
     name: str
     target: str
     summary: str
+    join: str = ""
 
     def load(self) -> type[Task]:
         """Imports the task's class."""
-        module, _, attribute = self.target.partition(":")
-        task: type[Task] = getattr(importlib.import_module(module), attribute)
+        task: type[Task] = _imported(self.target)
         return task
+
+    def load_joiner(self) -> Joiner | None:
+        """Imports what joins results of many items; None where nothing does."""
+        joiner: Joiner | None = _imported(self.join) if self.join else None
+        return joiner
+
+
+def _imported(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 _TASKS: dict[str, TaskEntry] = {}
@@ -327,5 +362,8 @@ def find_task(name: str) -> TaskEntry:
         known = ", ".join(sorted(_TASKS)) or "none is registered"
         raise ConfigurationError(f"unknown task {name!r}; use one of: {known}") from None
 
+
+Joiner = Callable[[Sequence[FinishedItem], Path, str], None]
+"""Writes tables of many results into a folder: `join(results, folder, model_digest)`. It may write nothing."""
 
 PredictorLoader = Callable[[], Predictor[Any, Any]]

@@ -103,8 +103,9 @@ def run_folds(resolved: ResolvedWorkflow, run: RunFolder, *, resume: bool, say: 
 
 
 def _prepare(task: Task, run: RunFolder) -> PreparedCases:
-    """The cases, checked once for all folds; the division that is drawn here is not used."""
+    """The cases, checked once for all folds; what is drawn here is one fold's division, and not told."""
     cases = prepare_cases(task)
+    cases = replace(cases, table=replace(cases.table, cases=tuple(replace(case, split="") for case in cases.table)))
     write_cases(cases.table, run.cases, facts=cases.facts)
     write_excluded(run, cases)
     return cases

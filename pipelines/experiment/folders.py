@@ -12,6 +12,8 @@ from pipelines.workflow import WorkflowConfig
 __all__ = ["changed_keys", "find_resumable", "list_runs", "new_run_folder"]
 
 _LARGEST = 10_000
+_FREE = ("train.workers", "train.device", "train.max_minutes", "train.log_every", "train.checkpoint_every", "track.")
+"""Keys (or beginnings of keys) that decide nothing of the result: a run may be resumed with other values."""
 
 
 def list_runs(output: Path, name: str) -> list[RunFolder]:
@@ -58,12 +60,13 @@ def find_resumable(output: Path, config: WorkflowConfig) -> RunFolder:
 
 
 def changed_keys(run: RunFolder, config: WorkflowConfig) -> list[str]:
-    """Dotted keys whose values differ between a run's saved configuration and this one."""
+    """Dotted keys whose values differ between a run's saved configuration and this one, but for those that are free."""
     import yaml
 
     saved = _flatten(yaml.safe_load(run.config.read_text())) if run.config.is_file() else {}
     current = _flatten(yaml.safe_load(dump_yaml(config)))
-    return sorted(key for key in saved.keys() | current.keys() if saved.get(key) != current.get(key))
+    differing = (key for key in saved.keys() | current.keys() if saved.get(key) != current.get(key))
+    return sorted(key for key in differing if not key.startswith(_FREE))
 
 
 def _flatten(value: object, prefix: str = "") -> dict[str, object]:

@@ -149,7 +149,7 @@ def run_once(
         network.load_state_dict(_read_weights(result))
         outcome = _judge_and_write(
             task,
-            network.to(torch.device(device)),
+            network.to(torch.device(device)).eval(),
             cases,
             run,
             result,

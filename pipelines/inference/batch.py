@@ -24,6 +24,7 @@ from pipelines.inference.events import OUTCOMES, BatchSummary, Event, FailedItem
 from pipelines.inference.executors import open_executor
 from pipelines.inference.fingerprint import FileDigests
 from pipelines.inference.items import FoundItem, name_items
+from pipelines.inference.joining import check_joined, join_results
 from pipelines.inference.ledger import Digests, Ledger, Record, now
 from pipelines.inference.manifest import expand_inputs
 from pipelines.inference.messages import Job
@@ -78,6 +79,7 @@ def run_batch(
     """The same with a predictor from anywhere."""
     _check_places(inputs, out)
     folder = OutFolder(out)
+    check_joined(source, folder)
     with _signals() as signals, folder.locked():
         ledger, note = Ledger.open(folder.ledger)
         try:
@@ -150,6 +152,7 @@ class _Batch:
                 f"stopped by {self._signals[0].name}; {sum(self._counts.values())} of {self._total} items have ended",
                 hint="Start the same command again: it goes on with the rest.",
             )
+        join_results(self._source, self._folder, self._ledger.records())
         return self._summarise(scheduler.device)
 
     def _finish(self, how: str) -> None:

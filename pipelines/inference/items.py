@@ -16,7 +16,8 @@ from pipelines.task import Item
 __all__ = ["FoundItem", "Owner", "fold_name", "name_items", "safe_name"]
 
 _LONGEST = 120
-_RESERVED = ("ledger.",)
+_RESERVED_BEGINNINGS = ("ledger.",)
+_RESERVED = ("joined",)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def safe_name(name: str) -> str:
     text = "".join(
         letter if letter.isalnum() or letter in "._- " or _is_mark(letter) else "_" for letter in text
     ).strip()
-    if not text or text[0] in ".-" or text.lower().startswith(_RESERVED):
+    taken = text.lower().startswith(_RESERVED_BEGINNINGS) or text.lower() in _RESERVED
+    if not text or text[0] in ".-" or taken:
         text = f"_{text}"
     if len(text.encode()) > _LONGEST:
         shortened = text.encode()[: _LONGEST - 9].decode(errors="ignore")

@@ -2,6 +2,7 @@
 
 OUT/
   ITEM_ID/           one result: what the predictor wrote, and provenance.json
+  joined/            tables put together from all results, where the task has some
   ledger.sqlite      the outcome of every item
   ledger.csv         the same as a table, written at the end of each call
   .pulvinar/
@@ -26,7 +27,10 @@ from pipelines.folders import publish_folder
 from pipelines.inference.messages import Output
 from pipelines.inference.worker import PROVENANCE
 
-__all__ = ["OutFolder"]
+__all__ = ["JOINED", "OutFolder"]
+
+JOINED = "joined"
+"""The folder of tables that are put together from all results."""
 
 
 class OutFolder:
@@ -85,6 +89,10 @@ class OutFolder:
     def staging(self, number: int, attempt: int) -> Path:
         """A folder for one attempt at one job; not there yet."""
         return self._staging / f"{number}-{attempt}"
+
+    def staging_of(self, name: str) -> Path:
+        """A folder for something that is not the result of one item; not there yet."""
+        return self._staging / name
 
     def result(self, item_id: str) -> Path:
         """Where the result of an item lies."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from pipelines.allocation import keep_freed_memory
 from pipelines.errors import EnvironmentProblem, ModelFolderError
 from pipelines.modelfolder import change_description, load_model, read_model_record
-from pipelines.task import Predictor, TaskEntry, register_task, registered_tasks
+from pipelines.task import FinishedItem, Predictor, TaskEntry, find_task, register_task, registered_tasks
 
-__all__ = ["ModelSource", "OpenedPredictor", "PredictorSource", "digest_of"]
+__all__ = ["JoiningSource", "ModelSource", "OpenedPredictor", "PredictorSource", "digest_of"]
 
 
 class OpenedPredictor(NamedTuple):
@@ -41,6 +41,18 @@ class PredictorSource(Protocol):
         """Loads the model in worker `index` of `workers`. Raises `PulvinarError`."""
 
 
+@runtime_checkable
+class JoiningSource(Protocol):
+    """A source whose results may also belong into one table."""
+
+    @property
+    def joins(self) -> bool:
+        """Whether they do."""
+
+    def join(self, results: Sequence[FinishedItem], folder: Path) -> None:
+        """Writes tables of all results into `folder`, or nothing. Called in the process that leads the batch."""
+
+
 def digest_of(value: Any) -> str:
     """sha256 of plain values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
@@ -56,6 +68,7 @@ class ModelSource:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         changes: Dotted keys of the description → other values.
         tasks: The tasks that the main process knows, so that a worker knows them too.
+        task: Name of the model's task.
     """
 
     folder: Path
@@ -63,13 +76,14 @@ class ModelSource:
     device: str = "auto"
     changes: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[TaskEntry, ...] = ()
+    task: str = ""
 
     @classmethod
     def of(cls, model: Path, *, device: str, changes: Mapping[str, Any]) -> ModelSource:
         """The source for a model folder or run folder. Raises `ModelFolderError` and `ConfigurationError`."""
         record = read_model_record(model)
         change_description(record.description, changes)
-        return cls(record.folder.resolve(), record.digest, device, dict(changes), registered_tasks())
+        return cls(record.folder.resolve(), record.digest, device, dict(changes), registered_tasks(), record.task)
 
     @property
     def settings_digest(self) -> str:
@@ -102,6 +116,17 @@ class ModelSource:
                 f"{self.folder.name} was replaced while it was in use", hint="Start the same command again."
             )
         return OpenedPredictor(loaded.task.predictor(loaded.network, device=torch.device(device)), device, devices)
+
+    @property
+    def joins(self) -> bool:
+        """Whether the task puts together what single results hold."""
+        return bool(self.task and find_task(self.task).join)
+
+    def join(self, results: Sequence[FinishedItem], folder: Path) -> None:
+        """Writes what the task puts together from single results."""
+        joiner = find_task(self.task).load_joiner()
+        if joiner is not None:
+            joiner(results, folder, self.model_digest)
 
 
 def _threads(workers: int) -> int:

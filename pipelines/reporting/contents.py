@@ -77,6 +77,7 @@ class RunContents:
     part: str = ""
     values: list[CaseValue] = field(default_factory=list)
     summaries: list[Summary] = field(default_factory=list)
+    folds: list[Row] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
     pictures: list[Picture] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
@@ -103,11 +104,11 @@ def read_run(run: RunFolder) -> RunContents:
         provenance=reader.json(run.provenance, "where each setting came from (provenance.json)"),
         environment=reader.json(run.environment, "the environment (environment.json)"),
         cases=reader.table(run.cases, "the table of cases (cases.csv)"),
-        splits=reader.json(run.splits, "how the cases were divided (splits.json)"),
+        splits=reader.json(run.splits, "" if run.folds.is_dir() else "how the cases were divided (splits.json)"),
         excluded=reader.table(run.excluded, ""),
         history=[
             {key: number for key, cell in row.items() if key and (number := _number(cell)) == number}
-            for row in reader.table(run.history, "the training history (history.csv)")
+            for row in reader.table(run.history, "" if run.folds.is_dir() else "the training history (history.csv)")
         ],
         part=part,
     )
@@ -118,6 +119,7 @@ def read_run(run: RunFolder) -> RunContents:
         contents.summaries = [_summary(row) for row in rows]
     else:
         reader.missing.append("the evaluation: no case has been judged yet")
+    contents.folds = reader.table(run.evaluation / "folds.csv", "")
     contents.metrics = reader.json(run.evaluation / "metrics.json", "")
     contents.pictures = _pictures(run, reader)
     contents.missing = reader.missing

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.reporting.charts import Line, interval_bar, line_chart, strip_plot
 from pipelines.reporting.contents import OVER_CLASSES, Picture, RunContents, read_run
+from pipelines.reporting.folds import fold_table
 from pipelines.reporting.glossary import describe_metric
 from pipelines.reporting.judged import Judged, anchor
 from pipelines.reporting.pictures import embed_pictures
@@ -57,6 +58,7 @@ def _view(contents: RunContents, run: RunFolder) -> dict[str, Any]:
         "confidence": _confidence(contents),
         "headline": _headline(judged),
         "results": _results(judged),
+        "folds": fold_table(contents.folds, judged.summed),
         "strips": [
             (
                 metric,
@@ -210,6 +212,10 @@ def _parts(contents: RunContents) -> list[dict[str, Any]]:
     groups: dict[str, set[str]] = {}
     for row in contents.cases:
         groups.setdefault(row.get("split", ""), set()).add(row.get("group", ""))
+    if contents.folds:
+        return [
+            {"part": "test, in one fold each", "cases": cases.total(), "groups": len(groups.get("", ())), "strata": {}}
+        ]
     counted = contents.splits.get("cases", {}) if not contents.cases else {}
     strata = contents.splits.get("strata", {})
     return [

@@ -58,10 +58,14 @@ def run(
         print_summary(outcome.summary, f"{outcome.part} part, means over cases with confidence intervals over groups")
         for case_id, reason in outcome.failed.items():
             say(f"failed {case_id}: {reason}")
-        next_steps(
-            {"run": outcome.run.root, "report": outcome.run.report, "model": outcome.run.model},
-            [f"pulvinar predict {outcome.run.model} SCANS --out predictions", "pulvinar dashboard"],
-        )
+        places = {"run": outcome.run.root, "report": outcome.run.report}
+        steps = ["pulvinar dashboard"]
+        if outcome.run.model.is_dir():
+            places["model"] = outcome.run.model
+            steps.insert(0, f"pulvinar predict {outcome.run.model} INPUTS --out predictions")
+        else:
+            places["folds"] = outcome.run.folds
+        next_steps(places, steps)
     return ExitCode.SOME_FAILED if outcome.failed else ExitCode.OK
 
 

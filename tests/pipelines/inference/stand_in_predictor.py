@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.errors import CaseError, EnvironmentProblem
 from pipelines.inference.source import OpenedPredictor, digest_of
-from pipelines.task import Item, Predictor, Written
+from pipelines.task import FinishedItem, Item, Predictor, Written
 
 
 class StandInPredictor(Predictor[str, str]):
@@ -128,3 +128,21 @@ class StandInSource:
         predictor = StandInPredictor(self.log)
         predictor._obey("open", self.on_open, None)
         return OpenedPredictor(predictor, f"stand-in:{index}", self.devices)
+
+
+@dataclass(frozen=True)
+class JoiningSource(StandInSource):
+    """Puts the texts of all results together; `join_fails` is raised half-way."""
+
+    joins: bool = True
+    join_fails: str = ""
+
+    def join(self, results: Sequence[FinishedItem], folder: Path) -> None:
+        with (folder / "all.txt").open("w") as file:
+            for result in sorted(results, key=lambda result: result.item_id):
+                file.write(f"{result.source}: {(result.folder / f'{result.item_id}.upper').read_text()}\n")
+                file.flush()
+                if self.join_fails:
+                    raise OSError(errno.EIO, self.join_fails)
+        if not results:
+            (folder / "all.txt").unlink()
