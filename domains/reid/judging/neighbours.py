@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_CELLS", "Neighbours", "find_neighbours", "pair_distances", "squared_distances"]
+__all__ = ["BLOCK_CELLS", "Neighbours", "find_neighbours", "nearest", "pair_distances", "squared_distances"]
 
 BLOCK_CELLS = 1_000_000
 """Distances held at once."""
@@ -59,11 +59,11 @@ def find_neighbours(embeddings: NDArray[Any], count: int) -> Neighbours:
     for start in range(0, images, step):
         distances = squared_distances(embeddings[start : start + step], embeddings)
         furthest[start : start + step] = distances.max(axis=1)
-        order[start : start + step] = _nearest(distances, count)
+        order[start : start + step] = nearest(distances, count)
     return Neighbours(order, furthest)
 
 
-def _nearest(distances: NDArray[Any], count: int) -> NDArray[np.intp]:
+def nearest(distances: NDArray[Any], count: int) -> NDArray[np.intp]:
     """Indices of the `count` smallest of each row, by distance and then by index: `(R, count)`."""
     chosen = np.argpartition(distances, count - 1, axis=1)[:, :count]
     bound = np.take_along_axis(distances, chosen, axis=1).max(axis=1)
