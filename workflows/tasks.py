@@ -11,6 +11,11 @@ TASKS = (
         "structures in scans and images, 2D or 3D",
     ),
     TaskEntry(
+        "medical/survival",
+        "domains.medical.survival.task:SurvivalTask",
+        "time to an event from genomics, slides or both",
+    ),
+    TaskEntry(
         "medical/bags",
         "domains.medical.bags.task:BagTask",
         "classes of bags of instances, such as slides of tiles (multiple-instance learning)",
