@@ -14,10 +14,12 @@ from pipelines.errors import ConfigurationError
 from workflows.commands.arguments import JsonOption
 from workflows.console import next_steps, print_json, print_table, say
 
-__all__ = ["predict"]
+__all__ = ["known_device", "predict", "settings_of"]
 
 
-def _known_device(device: str) -> str:
+def known_device(device: str) -> str:
+    """The name of a device. Raises `ConfigurationError` for anything else."""
+    """The device, where it is one. Raises `ConfigurationError`."""
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise ConfigurationError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
     return device
@@ -31,7 +33,7 @@ def predict(
         int | None, typer.Option(min=1, help="Processes, each with the model; one for each device by default.")
     ] = None,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=_known_device, metavar="DEVICE")
+        str, typer.Option(help="auto, cpu, cuda or cuda:N.", callback=known_device, metavar="DEVICE")
     ] = "auto",
     timeout: Annotated[float | None, typer.Option(min=0.1, help="Seconds that one item may take.")] = None,
     retries: Annotated[int, typer.Option(min=0, help="Further tries after a crash, a timeout or lack of memory.")] = 1,
@@ -54,7 +56,7 @@ def predict(
         retries=retries,
         max_failures=max_failures,
         executor=executor,
-        changes=_changes(changes or ()),
+        changes=settings_of(changes or ()),
     )
     with progress_reporter() as report:
         summary = predict_batch(model, inputs, out, settings, report=report)
@@ -72,7 +74,7 @@ def predict(
     return summary.exit_code
 
 
-def _changes(settings: Sequence[str]) -> dict[str, Any]:
+def settings_of(settings: Sequence[str]) -> dict[str, Any]:
     """`infer.mirror=false` → `{"infer.mirror": False}`."""
     import yaml
 

