@@ -17,13 +17,19 @@ from functools import reduce
 from operator import or_
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from pipelines.config.section import Section
 
 __all__ = ["union_of", "variant"]
 
 _TAG = "name"
+
+
+class _Variant(Section):
+    """A section without a source to look for descriptions in: looking for it takes most of the time of making one."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
 
 
 def variant(name: str, arguments: Mapping[str, tuple[Any, Any, str]], *, description: str = "") -> type[Section]:
@@ -44,7 +50,7 @@ def variant(name: str, arguments: Mapping[str, tuple[Any, Any, str]], *, descrip
             raise ValueError(f"{name}: {argument!r} cannot be an argument of a variant; rename it")
         fields[argument] = (annotation, Field(default=default, description=text or None))
     title = "".join(part.capitalize() for part in name.replace("-", "_").split("_"))
-    made: type[Section] = create_model(title or "Variant", __base__=Section, __doc__=description or None, **fields)
+    made: type[Section] = create_model(title or "Variant", __base__=_Variant, __doc__=description or None, **fields)
     return made
 
 
