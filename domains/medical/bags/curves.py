@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from domains.medical.bags.judging import together
 from domains.medical.bags.predictor import BagPrediction
+from domains.medical.bags.scores import claims
 from domains.medical.bags.target import Target
 from pipelines.cases import Case
 from pipelines.task import Figure, Observation
@@ -92,17 +93,14 @@ _Curve = Callable[[Flags, Numbers], tuple[Numbers, Numbers]]
 
 
 def _roc(truth: Flags, score: Numbers) -> tuple[Numbers, Numbers]:
-    from sklearn.metrics import roc_curve
-
-    false_positives, true_positives, _ = roc_curve(truth, score)
-    return false_positives, true_positives
+    hit, claimed = claims(truth, score)
+    negative = len(truth) - hit[-1]
+    return np.append(0.0, (claimed - hit) / negative), np.append(0.0, hit / hit[-1])
 
 
 def _precision_recall(truth: Flags, score: Numbers) -> tuple[Numbers, Numbers]:
-    from sklearn.metrics import precision_recall_curve
-
-    precision, recall, _ = precision_recall_curve(truth, score)
-    return recall[::-1], precision[::-1]
+    hit, claimed = claims(truth, score)
+    return np.append(0.0, hit / hit[-1]), np.append(1.0, hit / claimed)
 
 
 _AXES = {

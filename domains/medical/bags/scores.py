@@ -17,6 +17,7 @@ __all__ = [
     "average_precision",
     "brier_score",
     "calibration_error",
+    "claims",
     "class_counts",
     "f1_score",
     "likelihood",
@@ -31,27 +32,27 @@ _SMALLEST = 1e-6
 
 def area_under_roc(truth: Flags, score: Scores) -> float:
     """Area under the ROC curve, ties counted half; NaN where all are of one class."""
-    from scipy.stats import rankdata
-
-    positive = int(truth.sum())
-    negative = len(truth) - positive
-    if not positive or not negative:
+    above, below = score[truth], np.sort(score[~truth])
+    if not len(above) or not len(below):
         return math.nan
-    ranks = rankdata(score)
-    return float((ranks[truth].sum() - positive * (positive + 1) / 2) / (positive * negative))
+    beaten = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
+    return float(beaten.sum() / (2 * len(above) * len(below)))
 
 
 def average_precision(truth: Flags, score: Scores) -> float:
     """Precision, averaged over the steps in recall, without interpolation; NaN where none is positive."""
-    positive = int(truth.sum())
-    if not positive:
+    if not truth.any():
         return math.nan
+    hit, claimed = claims(truth, score)
+    return float((np.diff(hit, prepend=0) * hit / claimed).sum() / hit[-1])
+
+
+def claims(truth: Flags, score: Scores) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """True positives, and all that is claimed, where the threshold is each of the scores in turn, from the highest."""
     order = np.argsort(-score, kind="stable")
-    ordered, sorted_truth = score[order], truth[order]
+    ordered = score[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # the last of equal scores
-    found = np.cumsum(sorted_truth)[ends]
-    gained = np.diff(found, prepend=0) / positive
-    return float((gained * found / (ends + 1)).sum())
+    return np.cumsum(truth[order])[ends], ends + 1
 
 
 def class_counts(truth: Flags, decided: Flags) -> tuple[NDArray[np.intp], ...]:
