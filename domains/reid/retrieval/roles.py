@@ -1,0 +1,65 @@
+"""Who asks, who is searched, and by which rule, for the cases of one part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from domains.reid.judging.rules import MATCHING_RULES, MatchingRule
+from domains.reid.retrieval.settings import RetrievalJudgeSettings
+from pipelines.cases import Case
+from pipelines.errors import DataError
+
+__all__ = ["Roles", "roles_of"]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Queries, gallery, and what is removed from rankings."""
+
+    queries: tuple[Case, ...]
+    gallery: tuple[Case, ...]
+    rule: MatchingRule
+
+
+def roles_of(cases: Sequence[Case], settings: RetrievalJudgeSettings, *, data_format: str = "") -> Roles:
+    """Divides the cases of a part.
+
+    Args:
+        cases: Cases of a part.
+        settings: The protocol.
+        data_format: `data.format`: a benchmark brings its own rule where it gives the roles.
+
+    Raises:
+        DataError: Nobody asks, or nobody is searched.
+    """
+    marked = any(case.labels.get("role") for case in cases)
+    if settings.protocol == "cameras":
+        queries = tuple(case for case in cases if _camera(case) in settings.query_cameras)
+        gallery = tuple(case for case in cases if _camera(case) in settings.gallery_cameras)
+        rule = MATCHING_RULES["none"]
+    elif settings.protocol == "auto" and marked:
+        queries = tuple(case for case in cases if case.labels.get("role") == "query")
+        gallery = tuple(case for case in cases if case.labels.get("role") != "query")
+        rule = MATCHING_RULES.get(data_format) or MATCHING_RULES["cameras" if _all_have_cameras(cases) else "none"]
+    else:
+        queries = tuple(case for case in cases if case.labels.get("identity"))
+        gallery = tuple(cases)
+        rule = MATCHING_RULES["cameras" if _all_have_cameras(cases) else "cub"]
+    if cases and not (queries and gallery):
+        cameras = ", ".join(sorted({_camera(case) for case in cases})) or "none"
+        raise DataError(
+            f"of {len(cases)} pictures {len(queries)} ask and {len(gallery)} are searched; cameras: {cameras}",
+            hint="Check judge.query_cameras and judge.gallery_cameras, or the roles in the data.",
+        )
+    return Roles(queries, gallery, rule)
+
+
+def _camera(case: Case) -> str:
+    return str(case.labels.get("camera", ""))
+
+
+def _all_have_cameras(cases: Sequence[Case]) -> bool:
+    """Whether every picture has a camera and there are several; one camera alone would leave nobody to find."""
+    cameras = {_camera(case) for case in cases if case.labels.get("identity")}
+    return "" not in cameras and len(cameras) > 1

@@ -1,0 +1,60 @@
+"""The sections that a re-identification workflow adds."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from domains.reid.settings import PictureWorkflow
+from pipelines.config.section import Section
+
+__all__ = ["RetrievalJudgeSettings", "RetrievalWorkflow", "SamplingSettings"]
+
+
+class SamplingSettings(Section):
+    """Batches of P identities with K pictures each; P follows from `train.batch_size`."""
+
+    balanced: bool = True
+    """False shuffles pictures instead; a loss that compares embeddings then finds few partners."""
+    images: int = Field(default=4, ge=2)
+    """K, pictures of an identity in a batch."""
+    cameras: bool = False
+    """Whether the pictures of an identity are spread over its cameras."""
+    repeat: bool = False
+    """What too few pictures or identities get: pictures drawn more than once, and fewer identities in a batch.
+    Without it they are an error."""
+
+
+class RetrievalJudgeSettings(Section):
+    """Who asks, who is searched, and what is left out."""
+
+    protocol: Literal["auto", "cameras", "each"] = "auto"
+    """`auto` takes the roles that the data give, else `each`. `cameras`: pictures of some cameras ask for pictures of
+    others. `each`: each picture asks for all others, but for those of its own identity and camera."""
+    query_cameras: tuple[str, ...] = ()
+    """Cameras that ask, for `cameras`."""
+    gallery_cameras: tuple[str, ...] = ()
+    """Cameras that are searched, for `cameras`."""
+    similarity: Literal["cosine", "euclidean"] = "cosine"
+    """How embeddings are compared."""
+    ranked_lists: int = Field(default=6, ge=0, le=50)
+    """Queries whose ranked lists are drawn, the worst first."""
+
+    @model_validator(mode="after")
+    def _cameras_are_named(self) -> Self:
+        named = bool(self.query_cameras and self.gallery_cameras)
+        if named != (self.protocol == "cameras"):
+            raise ValueError("protocol cameras takes query_cameras and gallery_cameras, and they take protocol cameras")
+        if set(self.query_cameras) & set(self.gallery_cameras):
+            raise ValueError("a camera is in query_cameras and in gallery_cameras; use protocol each for that")
+        return self
+
+
+class RetrievalWorkflow(PictureWorkflow):
+    """A re-identification workflow."""
+
+    sampling: SamplingSettings = SamplingSettings()
+    """How batches are composed."""
+    judge: RetrievalJudgeSettings = RetrievalJudgeSettings()
+    """Who asks and who is searched."""

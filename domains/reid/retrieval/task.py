@@ -1,0 +1,84 @@
+"""Re-identification and retrieval, as the shared pipelines see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from domains.reid.picture_task import PictureTask
+from domains.reid.retrieval.judgement import METRICS, draw_rankings, judge_queries
+from domains.reid.retrieval.roles import Roles, roles_of
+from domains.reid.retrieval.settings import RetrievalWorkflow
+from pipelines.cases import Case, CaseTable
+from pipelines.evaluation import Metric
+from pipelines.task import Figure, MetricRow, Observation
+from pipelines.workflow import WorkflowConfig
+
+if TYPE_CHECKING:
+    from domains.reid.predictor import PictureResult
+    from domains.reid.training.batches import BalancedOrder
+
+__all__ = ["RetrievalTask"]
+
+
+class RetrievalTask(PictureTask):
+    """Finds pictures of the same identity. Identities of the training part are never searched for."""
+
+    name: ClassVar[str] = "reid/retrieval"
+    Config: ClassVar[type[WorkflowConfig]] = RetrievalWorkflow
+    metrics: ClassVar[Mapping[str, Metric]] = METRICS
+    selection_metric: ClassVar[str] = "map"
+    names_classes: ClassVar[bool] = False
+    config: RetrievalWorkflow
+
+    def read_cases(self) -> CaseTable:
+        """The pictures that `data` names; an identity is a group."""
+        from domains.reid.data.cases import case_table, read_records
+
+        return case_table(read_records(self.config.data), group="identity")
+
+    def order(self, cases: Sequence[Case]) -> BalancedOrder | None:
+        """Batches of P identities with K pictures each."""
+        from domains.reid.training.batches import BalancedOrder
+
+        sampling = self.config.sampling
+        if not sampling.balanced:
+            return None
+        order = BalancedOrder(
+            [str(case.labels["identity"]) for case in cases],
+            cameras=[str(case.labels.get("camera", "")) for case in cases] if sampling.cameras else None,
+            images=sampling.images,
+            repeat=sampling.repeat,
+        )
+        order.shape(self.config.train.batch_size)
+        return order
+
+    def judge(self, case: Case, result: PictureResult | None) -> list[MetricRow]:
+        """Nothing: a picture alone has no rank."""
+        return []
+
+    def observe(self, case: Case, result: PictureResult) -> Observation:
+        """Its embedding."""
+        return {"identity": str(case.labels.get("identity", "")), "embedding": result.embedding}
+
+    def reference(self, cases: Sequence[Case]) -> Sequence[Case]:
+        """The queries; the gallery only takes part."""
+        return self._roles(cases).queries
+
+    def judge_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[MetricRow]:
+        """Average precision, inverse negative penalty and ranks of each query."""
+        return judge_queries(self._roles(cases), observed, self.config.judge)
+
+    def draw(self, case: Case, result: Any) -> list[Figure]:
+        """Nothing: ranked lists show queries with all that they were ranked among."""
+        return []
+
+    def draw_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[Figure]:
+        """The cumulative matching curve, and ranked lists of the worst queries."""
+        return draw_rankings(self._roles(cases), observed, self.config.judge, self.given)
+
+    def check_cases_fit(self) -> None:
+        """Any pictures can be searched."""
+
+    def _roles(self, cases: Sequence[Case]) -> Roles:
+        return roles_of(cases, self.config.judge, data_format=self.config.data.format)

@@ -1,0 +1,1 @@
+"""What training sees: changed pictures in balanced batches."""
