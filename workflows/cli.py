@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from workflows.commands import evaluation, information, mechanisms, prediction, running, starting, tracking
+from workflows.commands import (
+    evaluation,
+    information,
+    mechanisms,
+    prediction,
+    reid,
+    running,
+    slides,
+    starting,
+    tracking,
+)
 from workflows.tasks import register_tasks
 
 __all__ = ["app"]
@@ -45,6 +55,8 @@ app.command(rich_help_panel=WORK)(running.plan)
 app.command(rich_help_panel=WORK)(running.validate)
 app.command(rich_help_panel=WORK)(running.explain)
 app.command(rich_help_panel=WORK)(prediction.predict)
+app.add_typer(slides.slides, name="slides", rich_help_panel=WORK)
+app.add_typer(reid.reid, name="reid", rich_help_panel=WORK)
 app.command(rich_help_panel=WORK)(starting.init)
 app.command(rich_help_panel=RESULTS)(evaluation.evaluate)
 app.command(rich_help_panel=RESULTS)(evaluation.report)

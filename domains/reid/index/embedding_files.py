@@ -1,6 +1,6 @@
 """Embeddings on disk: one of an image, and a table of many.
 
-    OUT/ITEM_ID/embedding.safetensors      `embedding` (C,) float32: what prediction writes for one image
+    OUT/ITEM_ID/*.safetensors              `embedding` (C,) float32: what prediction writes for one image
     OUT/joined/embeddings.safetensors      `embeddings` (N, C) float32, with the digest of the model in its metadata
     OUT/joined/embeddings.parquet          one row for each: item, source, and identity and camera where known
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from pipelines.task import FinishedItem
 
 __all__ = [
-    "EMBEDDING",
     "EMBEDDINGS",
     "TABLE",
     "StoredEmbeddings",
@@ -35,11 +34,9 @@ __all__ = [
     "join_embeddings",
     "read_embedding",
     "read_embeddings",
-    "write_embedding",
     "write_embeddings",
 ]
 
-EMBEDDING = "embedding.safetensors"
 EMBEDDINGS = "embeddings.safetensors"
 TABLE = "embeddings.parquet"
 _JOINED = "joined"
@@ -63,19 +60,12 @@ class StoredEmbeddings:
         return len(self.embeddings)
 
 
-def write_embedding(folder: Path, embedding: NDArray[Any]) -> Path:
-    """Writes the embedding `(C,)` of one image into `folder` and returns its file. Raises `DataError` for NaN."""
-    from safetensors.numpy import save_file
-
-    row = check_embeddings(np.asarray(embedding)[None], "embedding", copies_allowed=True).astype(np.float32)
-    path = folder / EMBEDDING
-    save_file({"embedding": row[0]}, path)
-    return path
-
-
 def read_embedding(folder: Path) -> NDArray[np.float32]:
-    """The embedding `(C,)` in a folder of one image. Raises `DataError`."""
-    return np.asarray(_load(folder / EMBEDDING, "embedding", axes=1)[0])
+    """The embedding `(C,)` in the result of one image. Raises `DataError`."""
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        raise DataError(f"{folder} holds {len(files)} files of embeddings; the result of one image has one")
+    return np.asarray(_load(files[0], "embedding", axes=1)[0], dtype=np.float32)
 
 
 def join_embeddings(results: Sequence[FinishedItem], folder: Path, model_digest: str) -> None:
@@ -141,7 +131,8 @@ def read_embeddings(path: Path) -> StoredEmbeddings:
         if column not in table.columns:
             table[column] = ""
     columns = ["item", "source", "identity", "camera"]
-    table[columns] = table[columns].fillna("").astype(str)
+    # Whole numbers among missing ones were read as fractions: identity 7 is not "7.0".
+    table[columns] = table[columns].convert_dtypes().astype("string").fillna("").astype(object)
     if table["item"].duplicated().any():
         raise DataError(f"{folder / TABLE}: {table['item'][table['item'].duplicated()].iloc[0]!r} stands there twice")
     checked = check_embeddings(embeddings, str(path), copies_allowed=True)

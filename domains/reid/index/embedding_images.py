@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from domains.reid.index.embedding_files import EMBEDDING, StoredEmbeddings, read_embedding
+from domains.reid.index.embedding_files import StoredEmbeddings
+from domains.reid.judging.embeddings import check_embeddings
 from pipelines.errors import CaseError, DataError, PulvinarError
 
 if TYPE_CHECKING:
@@ -29,12 +31,14 @@ class LabelledImage:
         name: What it is called in results; empty for its place below `root`.
         identity: Who or what is on it; empty where not known.
         camera: Which camera took it; empty where not known.
+        view: From which side; empty where not known.
     """
 
     path: Path
     name: str = ""
     identity: str = ""
     camera: str = ""
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def embed_with(
     model_digest: str,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
-    """The same with a predictor that writes `embedding.safetensors` for an item."""
+    """The same with a predictor whose results have an `embedding` (C,)."""
     import pandas as pd
 
     labels = {os.path.abspath(image.path): image for image in images}
@@ -89,12 +93,13 @@ def embed_with(
     rows, embeddings, failed = [], [], list[FailedImage]()
     for done, item in enumerate(items):
         source = os.path.relpath(item.paths[0], root) if item.paths else item.item_id
+        image = labels.get(os.path.abspath(item.paths[0])) if item.paths else None
+        image = image or LabelledImage(Path(source))
         try:
-            embeddings.append(_embed(predictor, item))
+            embeddings.append(_embed(predictor, item, image))
         except CaseError as error:
             failed.append(FailedImage(source, error.reason))
         else:
-            image = _labels_of(item, labels)
             rows.append((image.name or Path(source).as_posix(), source, image.identity, image.camera))
         report(done + 1, len(items))
     if not rows:
@@ -109,25 +114,18 @@ def embed_with(
     return StoredEmbeddings(np.stack(embeddings), table, model_digest), failed
 
 
-def _embed(predictor: Predictor[Any, Any], item: Item) -> np.ndarray[Any, Any]:
+def _embed(predictor: Predictor[Any, Any], item: Item, image: LabelledImage) -> NDArray[np.float32]:
     if item.problem:
         raise CaseError(item.item_id, item.problem)
+    told = {name: value for name, value in (("camera", image.camera), ("view", image.view)) if value}
+    item = dataclasses.replace(item, detail={**item.detail, **told})
     try:
-        result = predictor.infer(predictor.read(item))
-        with tempfile.TemporaryDirectory(prefix="pulvinar-") as folder:
-            predictor.write(item, result, Path(folder))
-            if not (Path(folder) / EMBEDDING).is_file():
-                raise DataError(
-                    "this model gives no embeddings", hint="Use a model of the task reid/retrieval; see its model.yaml."
-                )
-            return read_embedding(Path(folder))
-    except (CaseError, DataError):
+        embedding = getattr(predictor.infer(predictor.read(item)), "embedding", None)
+    except CaseError:
         raise
     except PulvinarError as error:
         raise CaseError(item.item_id, error.message) from error
-
-
-def _labels_of(item: Item, labels: dict[str, LabelledImage]) -> LabelledImage:
-    """What is known of an item: of its file, or of a folder that was named (which says nothing of single images)."""
-    path = item.paths[0]
-    return labels.get(os.path.abspath(path), LabelledImage(path))
+    if embedding is None:
+        raise DataError("this model gives no embeddings", hint="Use a model of the task reid/retrieval.")
+    row = check_embeddings(np.asarray(embedding)[None], item.item_id, copies_allowed=True)
+    return np.asarray(row[0], dtype=np.float32)

@@ -33,7 +33,19 @@ from pipelines.folders import staged_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FAISS", "RECORD", "GalleryIndex", "delete_index", "read_index", "write_index"]
+__all__ = [
+    "APPROXIMATE_FROM",
+    "FAISS",
+    "RECORD",
+    "GalleryIndex",
+    "check_deletable",
+    "delete_index",
+    "read_index",
+    "write_index",
+]
+
+APPROXIMATE_FROM = 100_000
+"""Galleries of more images get an approximate index."""
 
 RECORD = "index.yaml"
 GALLERY = "gallery.parquet"
@@ -87,7 +99,7 @@ def write_index(
     threshold: Mapping[str, Any] | None = None,
     model: Path | None = None,
     images: Path | None = None,
-    approximate_from: int = 100_000,
+    approximate_from: int = APPROXIMATE_FROM,
 ) -> GalleryIndex:
     """Writes an index, whole or not at all; one that is there is replaced in one step.
 
@@ -167,13 +179,11 @@ def read_index(folder: Path) -> GalleryIndex:
     return GalleryIndex(folder, embeddings, table, record)
 
 
-def delete_index(folder: Path) -> int:
-    """Deletes an index whole and returns how many images it held. It vanishes in one step, then its files are removed.
-
-    A damaged index is deleted, too; nothing is read from it but what it is.
+def check_deletable(folder: Path) -> int:
+    """How many images an index holds that may be deleted; a damaged one may, too.
 
     Raises:
-        DataError: It is no index, is a link, or holds other files; nothing is deleted then.
+        DataError: It is no index, is a link, or holds other files.
     """
     record = _read_record(folder)
     if folder.is_symlink():
@@ -184,11 +194,21 @@ def delete_index(folder: Path) -> int:
             f"{folder} holds other things than an index: {', '.join(others[:5])}; nothing was deleted",
             hint="Move them elsewhere, then delete the index.",
         )
+    return int(record.get("images_indexed", 0))
+
+
+def delete_index(folder: Path) -> int:
+    """Deletes an index whole and returns how many images it held: it vanishes in one step, then its files are removed.
+
+    Raises:
+        DataError: It is no index, is a link, or holds other files; nothing is deleted then.
+    """
+    images = check_deletable(folder)
     real = Path(os.path.realpath(folder))
     doomed = real.with_name(f".{real.name}.{uuid.uuid4().hex[:8]}.deleted")
     real.rename(doomed)
     shutil.rmtree(doomed)
-    return int(record.get("images_indexed", 0))
+    return images
 
 
 def _is_index(folder: Path) -> bool:
