@@ -316,12 +316,14 @@ class TaskEntry:
         summary: What it is for.
         join: A `Joiner`, as `module:name`, where results of many items also belong into one table. It should import
             little: it runs in the process that leads a batch, where no model is.
+        tables: Whether its items are rows of tables: a table is then what is predicted, not a manifest of files.
     """
 
     name: str
     target: str
     summary: str
     join: str = ""
+    tables: bool = False
 
     def load(self) -> type[Task]:
         """Imports the task's class."""

@@ -14,6 +14,8 @@ TASKS = (
         "medical/survival",
         "domains.medical.survival.task:SurvivalTask",
         "time to an event from genomics, slides or both",
+        join="domains.medical.survival.joining:join_patients",
+        tables=True,
     ),
     TaskEntry(
         "medical/bags",

@@ -31,7 +31,7 @@ from pipelines.inference.messages import Job
 from pipelines.inference.outfolder import OutFolder
 from pipelines.inference.scheduler import Ended, Retried, Scheduler, Started, Update
 from pipelines.inference.settings import BatchSettings
-from pipelines.inference.source import ModelSource, PredictorSource
+from pipelines.inference.source import ModelSource, PredictorSource, TableSource
 from pipelines.task import Item
 
 __all__ = ["predict_batch", "run_batch"]
@@ -178,7 +178,8 @@ class _Batch:
 
     def _work(self, scheduler: Scheduler, inputs: Sequence[Path]) -> None:
         decider = Decider(self._source, self._folder, self._ledger.records(), self._digests)
-        items, places = expand_inputs(inputs, lambda paths: scheduler.discover(tuple(paths)))
+        tables = isinstance(self._source, TableSource) and self._source.reads_tables
+        items, places = expand_inputs(inputs, lambda paths: scheduler.discover(tuple(paths)), tables=tables)
         if self._must_stop():
             return
         found = name_items(

@@ -22,6 +22,8 @@ from pipelines.task import Item
 
 __all__ = ["ManifestRow", "expand_inputs", "is_manifest", "read_manifest"]
 
+_TABLES = (".csv", ".tsv", ".parquet", ".txt")
+
 
 @dataclass(frozen=True)
 class ManifestRow:
@@ -60,20 +62,26 @@ def read_manifest(path: Path) -> list[ManifestRow]:
 
 
 def expand_inputs(
-    inputs: Sequence[Path], discover: Callable[[Sequence[Path]], list[Item]]
+    inputs: Sequence[Path], discover: Callable[[Sequence[Path]], list[Item]], *, tables: bool = False
 ) -> tuple[list[Item], list[Path]]:
     """The items of files, folders, globs and manifests, and the inputs that their places are told relative to.
 
     A row of a manifest that names nothing readable becomes an item with a `problem`, never an absence.
+
+    Args:
+        inputs: What the user named.
+        discover: The items in files, folders and globs.
+        tables: Whether tables and texts are inputs themselves; of manifests, JSON lines are then left.
     """
-    plain = [path for path in inputs if not is_manifest(path)]
-    rows = [row for path in inputs if is_manifest(path) for row in read_manifest(path)]
+    manifests = [path for path in inputs if is_manifest(path) and not (tables and path.suffix.lower() in _TABLES)]
+    plain = [path for path in inputs if path not in manifests]
+    rows = [row for path in manifests for row in read_manifest(path)]
     present = list(dict.fromkeys(row.path for row in rows if row.path.name and row.path.exists()))
     items = discover(plain) if plain else []
     below = _by_row(discover(present), present) if present else {}
     for row in rows:
         items.extend(_row_items(row, below))
-    return items, [*plain, *(path.parent for path in inputs if is_manifest(path))]
+    return items, [*plain, *(path.parent for path in manifests)]
 
 
 def _by_row(items: Sequence[Item], rows: Sequence[Path]) -> dict[Path, list[Item]]:

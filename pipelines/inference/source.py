@@ -15,7 +15,7 @@ from pipelines.errors import EnvironmentProblem, ModelFolderError
 from pipelines.modelfolder import change_description, load_model, read_model_record
 from pipelines.task import FinishedItem, Predictor, TaskEntry, find_task, register_task, registered_tasks
 
-__all__ = ["JoiningSource", "ModelSource", "OpenedPredictor", "PredictorSource", "digest_of"]
+__all__ = ["JoiningSource", "ModelSource", "OpenedPredictor", "PredictorSource", "TableSource", "digest_of"]
 
 
 class OpenedPredictor(NamedTuple):
@@ -39,6 +39,15 @@ class PredictorSource(Protocol):
 
     def open(self, *, index: int, workers: int) -> OpenedPredictor:
         """Loads the model in worker `index` of `workers`. Raises `PulvinarError`."""
+
+
+@runtime_checkable
+class TableSource(Protocol):
+    """A source whose items may be rows of tables."""
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether they are, so that a table is no manifest."""
 
 
 @runtime_checkable
@@ -116,6 +125,11 @@ class ModelSource:
                 f"{self.folder.name} was replaced while it was in use", hint="Start the same command again."
             )
         return OpenedPredictor(loaded.task.predictor(loaded.network, device=torch.device(device)), device, devices)
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether the task's items are rows of tables."""
+        return bool(self.task and find_task(self.task).tables)
 
     @property
     def joins(self) -> bool:

@@ -33,7 +33,7 @@ def build_network(
         scale: What features are scaled by; None where weights, which hold it, are loaded afterwards.
     """
     count = plan.intervals.count
-    head = ProportionalHead(plan.baseline) if isinstance(loss, CoxLoss) else DiscreteHead(count)
+    head = ProportionalHead(plan.baseline) if isinstance(loss, CoxLoss) else DiscreteHead(count, plan.baseline)
     scaling = FeatureScaling.blank(len(plan.features), clip=genomics.clip)
     if scale is not None:
         scaling = FeatureScaling(*(torch.from_numpy(part) for part in scale), clip=genomics.clip)

@@ -15,6 +15,7 @@ from pipelines.cases import Case
 from pipelines.task import Figure, Observation
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 __all__ = ["draw_calibration", "draw_patient", "draw_risk_groups", "risk_groups"]
@@ -43,7 +44,6 @@ def draw_risk_groups(
     """Kaplan-Meier curves with 95 % intervals, the log-rank test between them, and how many were at risk."""
     import pandas as pd
     from lifelines import KaplanMeierFitter
-    from lifelines.plotting import add_at_risk_counts
     from lifelines.statistics import multivariate_logrank_test
 
     cases = [case for case in cases if case.case_id in observed]
@@ -52,23 +52,21 @@ def draw_risk_groups(
     seen = columns(cases, observed, ["risk"])
     group = risk_groups(seen["risk"], [str(observed[case.case_id]["model"]) for case in cases], groups)
     test = multivariate_logrank_test(seen["time"], group, seen["event"])
-    canvas = _canvas(6.4, 4.0 + 0.25 * groups)
-    axes = canvas.add_subplot()
-    fitted, rows = [], []
+    canvas = _canvas(6.4, 4.0 + 0.22 * groups)
+    axes = canvas.add_axes((0.13, 0.3, 0.84, 0.67))
+    rows = []
     for number, name in enumerate(_names(groups)):
         own = group == number
         label = f"{name} risk, {int(own.sum())} patients"
         curve = KaplanMeierFitter().fit(seen["time"][own], seen["event"][own], label=label)
         curve.plot_survival_function(ax=axes, color=_COLOURS[number], show_censors=True, censor_styles={"ms": 5})
-        fitted.append(curve)
         table = curve.survival_function_.join(curve.confidence_interval_).reset_index()
         table.columns = ["time", "survival", "low", "high"]
         rows.append(table.assign(group=f"{name} risk"))
     axes.set(ylim=(0, 1.02), xlim=(0, None), ylabel="without the event", xlabel=f"time ({unit})")
     axes.legend(loc="best", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    add_at_risk_counts(*fitted, ax=axes, fig=canvas, rows_to_show=["At risk"], labels=list(_names(groups)))
-    canvas.tight_layout()
+    _write_at_risk(axes, seen["time"], group, groups)
     chance = _told(float(test.p_value))
     share = {2: "halves", 3: "thirds", 4: "quarters", 5: "fifths"}[groups]
     caption = (
@@ -137,6 +135,20 @@ def draw_patient(case: Case, result: SurvivalPrediction, plan: Plan) -> Figure:
     caption = f"{_prefix(plan.synthetic)}Predicted survival; {happened} at {time:g} {plan.unit}."
     table = pd.DataFrame({"time": times, "predicted": predicted, "training": baseline})
     return Figure(case.case_id, _pixels(canvas), caption, data=table, case_id=case.case_id)
+
+
+def _write_at_risk(axes: Axes, time: NDArray[np.float64], group: NDArray[np.int64], groups: int) -> None:
+    """A line for each group below the axis: how many are still followed at each tick."""
+    ticks = [float(tick) for tick in axes.get_xticks() if tick <= axes.get_xlim()[1]]
+    place = axes.get_xaxis_transform()  # x in data, y in heights of the axes
+    axes.text(0, -0.2, "at risk", transform=place, ha="center", va="top", color="0.35", fontsize=9)
+    for number, name in enumerate(_names(groups)):
+        height = -0.265 - 0.065 * number
+        style: dict[str, Any] = {"va": "top", "color": _COLOURS[number], "fontsize": 9}
+        axes.annotate(name, (0, height), (-16, 0), place, "offset points", ha="right", **style)
+        for tick in ticks:
+            followed = int((time[group == number] >= tick).sum())
+            axes.text(tick, height, str(followed), transform=place, ha="center", **style)
 
 
 def _names(groups: int) -> tuple[str, ...]:

@@ -120,3 +120,17 @@ def test_a_manifest_is_predicted_and_its_missing_rows_fail(bench: Any) -> None:
     assert bench.results() == {"patient 1": "ONE", "_.._.._etc_passwd": "TWO"}
     assert [(one.item_id, one.reason) for one in summary.failures] == [("c", "list.csv:4: c.item does not exist")]
     assert bench.run(manifest).counts["skipped"] == 2
+
+
+def test_where_items_are_rows_of_tables_a_table_is_no_manifest(tmp_path: Path) -> None:
+    (tmp_path / "patients.csv").write_text("case_id,age\na,60\n")
+    (tmp_path / "list.jsonl").write_text('{"path": "patients.csv"}\n')
+
+    def discover(inputs: Sequence[Path]) -> list[Item]:
+        return [Item(path.stem, (path,)) for path in inputs]
+
+    items, places = expand_inputs([tmp_path / "patients.csv", tmp_path / "list.jsonl"], discover, tables=True)
+    assert [item.paths for item in items] == [(tmp_path / "patients.csv",)] * 2
+    assert places == [tmp_path / "patients.csv", tmp_path]
+    with pytest.raises(DataError, match="no column 'path'"):
+        expand_inputs([tmp_path / "patients.csv"], discover)

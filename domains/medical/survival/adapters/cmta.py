@@ -64,7 +64,8 @@ class Cmta(Adapter):
             converted |= state.rename({f"{theirs}.out_proj": f"{ours}.proj"})
         features = sum(self.given("omic_sizes"))
         scaling = {"scaling.centre": torch.zeros(features), "scaling.scale": torch.ones(features)}
-        return converted | self._fusion() | scaling
+        start = {"head.start": torch.zeros(self.given("n_classes", 4))}
+        return converted | self._fusion() | scaling | start
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         assert isinstance(module, TranslationNetwork)

@@ -17,21 +17,29 @@ from domains.medical.survival.losses import risk_of
 
 __all__ = ["DiscreteHead", "ProportionalHead"]
 
+_HAZARDS = (1e-3, 1 - 1e-3)
+"""Bounds of a baseline: an interval in which nobody, or everybody, had an event could not be learned away from."""
+
 
 class DiscreteHead(nn.Module):
     """A logit for each interval: hazards are its sigmoid, the risk is the negative sum of survival (as in MCAT, CMTA).
 
     Args:
         intervals: How many.
+        baseline: Hazards for logits of zero, so that learning starts from what is usual; one half as published.
     """
 
-    def __init__(self, intervals: int) -> None:
+    start: Tensor
+
+    def __init__(self, intervals: int, baseline: Sequence[float] | None = None) -> None:
         super().__init__()
         self.inputs = intervals
+        usual = torch.tensor(list(baseline) if baseline is not None else [0.5] * intervals, dtype=torch.float32)
+        self.register_buffer("start", torch.logit(usual.clamp(*_HAZARDS)))
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Logits `(B, K)` to hazards `(B, K)` and risk `(B,)`, in float32."""
-        hazards = torch.sigmoid(logits.float())
+        hazards = torch.sigmoid(logits.float() + self.start)
         return hazards, risk_of(hazards)
 
 
@@ -52,7 +60,7 @@ class ProportionalHead(nn.Module):
 
     def __init__(self, baseline: Sequence[float]) -> None:
         super().__init__()
-        start = torch.tensor(list(baseline), dtype=torch.float32).clamp(1e-4, 1 - 1e-4)
+        start = torch.tensor(list(baseline), dtype=torch.float32).clamp(*_HAZARDS)
         self.baseline = nn.Parameter((-torch.log1p(-start)).log())  # (K,) log of the integrated hazard
 
     def forward(self, logits: Tensor) -> tuple[Tensor, Tensor]:
