@@ -130,3 +130,24 @@ def test_evaluating_the_model_again_gives_the_run_its_numbers(folders: tuple[Pat
     assert done.returncode == ExitCode.OK, done.stderr
     again = (folder / "again/test.summary.csv").read_text()
     assert again == (folder / "runs/trial/001/evaluation/test.summary.csv").read_text()
+
+
+def test_two_processes_share_a_run_and_one_of_them_writes(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "trial.yaml").write_text(WORKFLOW)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    overrides = ["train.epochs=1", "train.validate_every=1", "track.enabled=false"]
+    done = subprocess.run(
+        [*launcher, "-m", "workflows.main", "run", "trial.yaml", "--json", *overrides],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert done.returncode == ExitCode.OK, done.stderr
+    outcome = json.loads(done.stdout)  # one document: the second process says nothing
+    assert Path(outcome["run"]).resolve() == tmp_path / "runs/trial/001"
+    assert [folder.name for folder in (tmp_path / "runs/trial").iterdir()] == ["001"]
+    assert {row["cases"] for row in outcome["summary"]} == {3}
+    assert done.stderr.count("judging 3 test cases") == 1
