@@ -1,7 +1,7 @@
 """Finding slides in files, folders and globs.
 
-In a folder, plain pictures are slides only where it holds no file of a slide format: beside slides lie thumbnails,
-labels and tiles. DICOM is told by its content, and the files of one series are one slide.
+In a folder, plain pictures are slides only where nothing in it is a file of a slide format or a bag: beside those lie
+thumbnails, labels and tiles. DICOM is told by its content, and the files of one series are one slide.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from domains.medical.scans.dicom_headers import looks_like_dicom
 from domains.medical.scans.item_names import file_name, unique_items
 from domains.medical.scans.not_inputs import is_own_result, is_result_folder, label_files
 from domains.medical.scans.quiet import quiet
+from domains.medical.slides.bagfiles import BAG_SUFFIXES
 from domains.medical.slides.dicom_frames import WHOLE_SLIDE_CLASS
 from domains.medical.slides.picture_reader import PICTURE_SUFFIXES
 from pipelines.task import Item
@@ -99,6 +100,8 @@ def _files(inputs: Sequence[Path], *, pictures: bool) -> Iterator[tuple[Path, Pu
 
 
 def _walk(root: Path, *, pictures: bool) -> Iterator[Path]:
+    """Files that may be slides; plain pictures only where there is nothing but pictures."""
+    found: list[Path] = []
     entered: set[str] = set()
     for current, folders, names in os.walk(root, followlinks=True):
         here = Path(current)
@@ -112,13 +115,13 @@ def _walk(root: Path, *, pictures: bool) -> Iterator[Path]:
         # A MIRAX slide keeps its images in a folder of its own name.
         parts = {Path(name).stem for name in visible if name.lower().endswith(".mrxs")}
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in parts)
-        slides = [name for name in visible if is_slide_name(name) or name.lower().endswith((".dcm", *_FOREIGN))]
         left_out = label_files(visible, folders)
-        for name in visible:
-            picture = name.lower().endswith(PICTURE_SUFFIXES)
-            if picture and (not pictures or slides or name in left_out or is_own_result(here / name)):
-                continue
-            yield here / name
+        found += [here / name for name in visible if name not in left_out]
+    drawn = [path for path in found if path.name.lower().endswith(PICTURE_SUFFIXES)]
+    others = [path for path in found if path not in set(drawn)]
+    yield from others
+    if pictures and not any(path.name.lower().endswith((*SLIDE_SUFFIXES, *BAG_SUFFIXES, ".dcm")) for path in others):
+        yield from (path for path in drawn if not is_own_result(path))
 
 
 def _dicom_items(found: Sequence[tuple[Path, PurePath, bool]]) -> Iterator[Item]:
@@ -129,14 +132,13 @@ def _dicom_items(found: Sequence[tuple[Path, PurePath, bool]]) -> Iterator[Item]
     for path, relative, named in found:
         with quiet():
             try:
-                header = pydicom.dcmread(
-                    path, specific_tags=["SOPClassUID", "SeriesInstanceUID"], stop_before_pixels=True
-                )
+                header = pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
+                kind, uid = header.get("SOPClassUID"), str(header.get("SeriesInstanceUID", path))
             except Exception as error:  # noqa: BLE001 - a header can be broken in any way; this ends the one file
                 yield Item(_name(relative), (path,), "slide", problem=f"unreadable DICOM header: {error}"[:120])
                 continue
-        if header.get("SOPClassUID") == WHOLE_SLIDE_CLASS:
-            series[str(header.get("SeriesInstanceUID", path))].append((path, relative))
+        if kind == WHOLE_SLIDE_CLASS:
+            series[uid].append((path, relative))
         elif named:
             yield Item(_name(relative), (path,), "slide", problem="DICOM, but not a whole-slide image")
     for files in series.values():

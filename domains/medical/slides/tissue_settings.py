@@ -29,7 +29,7 @@ class TissueSettings(Section):
     """Gaps up to this width are closed, in µm."""
     open: Area = 16.0
     """Strands and specks up to this width are left out, in µm."""
-    hole: Area = 40_000.0
+    hole: Area = 10_000.0
     """Holes up to this area are filled, in µm²."""
     piece: Area = 25_000.0
     """Pieces below this area are left out, in µm² (two tiles of 112 µm)."""
