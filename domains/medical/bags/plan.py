@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from domains.medical.bags.target import Target
 from domains.medical.slides.bagfiles import Bag
 from pipelines.errors import CaseError, DataError
 
-__all__ = ["BagPlan", "check_origin", "make_plan", "measure_features"]
+__all__ = ["BagPlan", "TrainingFacts", "check_origin", "origin_of"]
 
 
 @dataclass(frozen=True)
@@ -60,51 +60,74 @@ class BagPlan:
         )
 
 
-def make_plan(
-    target: Target, bags: Sequence[Bag], labels: Sequence[NDArray[np.bool_]], *, pictures: bool = False
-) -> BagPlan:
-    """The plan of a training part.
+class TrainingFacts:
+    """What is gathered from the training part, one bag at a time.
 
     Args:
         target: Classes.
-        bags: Its bags.
-        labels: Bool `(classes,)` of each.
-        pictures: Whether the bags are made of pictures here.
-
-    Raises:
-        DataError: Bags differ in width or in what made their features, or a class has no bag.
     """
-    widths = sorted({bag.features.shape[1] for bag in bags})
-    if len(widths) > 1:
-        raise DataError(
-            f"bags have {', '.join(map(str, widths))} features: they come from different encoders",
-            hint="Extract all of them with one encoder.",
-        )
-    origins = [origin_of(bag) for bag in bags]
-    if any(origin != origins[0] for origin in origins):
-        names = sorted({str(origin.get("name", "unknown")) for origin in origins})
-        raise DataError(
-            f"the features of the bags were made by different encoders: {', '.join(names)}",
-            hint="Extract all of them with one encoder and the same weights.",
-        )
-    counts = np.sum(labels, axis=0)
-    absent = [name for name, count in zip(target.names, counts, strict=True) if not count]
-    if absent:
-        raise DataError(
-            f"no training bag is {' or '.join(absent)}",
-            hint="Divide the cases otherwise (split.stratify), or leave the class out (target.classes).",
-        )
-    return BagPlan(target, widths[0], origins[0], tuple(int(count) for count in counts), len(bags), pictures)
 
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._counts: NDArray[np.intp] = np.zeros(len(target.names), dtype=np.intp)
+        self._bags = 0
+        self._origin: dict[str, Any] = {}
+        self._instances = 0
+        self._mean: NDArray[np.float64] = np.zeros(0)
+        self._squares: NDArray[np.float64] = np.zeros(0)
 
-def measure_features(bags: Sequence[Bag]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation `(F,)` of each feature over all instances; one where a feature never changes."""
-    count = sum(len(bag) for bag in bags)
-    mean = sum(bag.features.sum(0, dtype=np.float64) for bag in bags) / count
-    squares = sum(np.square(bag.features - mean, dtype=np.float64).sum(0) for bag in bags)
-    deviation = np.sqrt(squares / count)
-    deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(mean))] = 1.0
-    return np.asarray(mean, np.float32), np.asarray(deviation, np.float32)
+    def add(self, case_id: str, bag: Bag, label: NDArray[np.bool_]) -> None:
+        """Takes note of a bag.
+
+        Raises:
+            DataError: It differs from those before in width, or in what made its features.
+        """
+        width = bag.features.shape[1]
+        if not self._bags:
+            self._origin, self._mean, self._squares = origin_of(bag), np.zeros(width), np.zeros(width)
+        if width != len(self._mean):
+            raise DataError(
+                f"{case_id} has {width} features, others have {len(self._mean)}: they come from different encoders",
+                hint="Extract all of them with one encoder.",
+            )
+        if origin_of(bag) != self._origin:
+            raise DataError(
+                f"the features of {case_id} are of {_named(origin_of(bag))}, others of {_named(self._origin)}",
+                hint="Extract all of them with one encoder and the same weights.",
+            )
+        self._bags += 1
+        self._counts = self._counts + label
+        mean = bag.features.mean(0, dtype=np.float64)
+        share = len(bag) / (self._instances + len(bag))
+        apart = mean - self._mean
+        self._squares += np.square(bag.features - mean).sum(0) + np.square(apart) * (self._instances * share)
+        self._mean += apart * share
+        self._instances += len(bag)
+
+    def plan(self, *, pictures: bool = False) -> BagPlan:
+        """The plan of the training part.
+
+        Args:
+            pictures: Whether the bags are made of pictures here.
+
+        Raises:
+            DataError: A class has no bag.
+        """
+        names = self._target.names
+        absent = [name for name, count in zip(names, self._counts, strict=True) if not count]
+        if absent:
+            raise DataError(
+                f"no training bag is {' or '.join(absent)}",
+                hint="Divide the cases otherwise (split.stratify), or leave the class out (target.classes).",
+            )
+        counts = tuple(int(count) for count in self._counts)
+        return BagPlan(self._target, len(self._mean), self._origin, counts, self._bags, pictures)
+
+    def scale(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mean and standard deviation `(F,)` of each feature over all instances; 1 where a feature never changes."""
+        deviation = np.sqrt(self._squares / max(self._instances, 1))
+        deviation[deviation < 1e-6 * np.maximum(1.0, np.abs(self._mean))] = 1.0
+        return np.asarray(self._mean, np.float32), np.asarray(deviation, np.float32)
 
 
 def origin_of(bag: Bag) -> dict[str, Any]:
@@ -134,4 +157,4 @@ def check_origin(case_id: str, bag: Bag, plan: BagPlan) -> None:
 
 
 def _named(origin: Mapping[str, Any]) -> str:
-    return " ".join(str(value) for value in origin.values())
+    return " ".join(str(value) for value in origin.values()) or "an unknown encoder"

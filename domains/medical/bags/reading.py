@@ -69,6 +69,13 @@ class BagReader:
         self._encoding = threading.Lock()
         self._encoder: Encoder | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a loader process is sent: how to read, not what was read."""
+        return {"settings": self._settings, "device": self._device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["settings"], device=state["device"])  # type: ignore[misc]
+
     def read(self, item: Item) -> Bag:
         """The whole bag. Raises `CaseError`."""
         path = item.paths[0]

@@ -6,8 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pydantic import TypeAdapter
+
 from domains.medical.bags.judging import METRICS, judge_bag, judge_bags, observe_bag, together
-from domains.medical.bags.plan import BagPlan
+from domains.medical.bags.model_settings import ModelSettings
+from domains.medical.bags.plan import BagPlan, TrainingFacts
 from domains.medical.bags.reading import BagReader, item_of
 from domains.medical.bags.settings import BagWorkflow, FeatureSettings, InferenceSettings, LossSettings
 from domains.medical.bags.target import Target
@@ -78,13 +81,13 @@ class BagTask(Task):
 
     def fit(self, training: Sequence[Case]) -> None:
         """Width, origin, mean and deviation of the features, and the counts of the classes, of the training part."""
-        from domains.medical.bags.plan import make_plan, measure_features
-
         target = self._known_target()
-        bags = [self._reader.read(item_of(case)) for case in training]
+        facts = TrainingFacts(target)
+        for case in training:
+            facts.add(case.case_id, self._reader.read(item_of(case)), target.of(case))
         pictures = any("image" in case.paths and "bag" not in case.paths for case in training)
-        self._plan = make_plan(target, bags, [target.of(case) for case in training], pictures=pictures)
-        self._scale = measure_features(bags) if self._features.standardise else None
+        self._plan = facts.plan(pictures=pictures)
+        self._scale = facts.scale() if self._features.standardise else None
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> BagData:
         """The bags of these cases."""
@@ -185,16 +188,14 @@ class BagTask(Task):
     def from_description(cls, description: Mapping[str, Any]) -> BagTask:
         """A task that builds the network and its predictor; `with_workflow` gives it cases."""
         plan = BagPlan.from_description(description["plan"])
-        sections = {name: description[name] for name in ("model", "features", "loss", "infer")}
-        fields = BagWorkflow.model_fields
-        from pydantic import TypeAdapter
-
-        made = {
-            name: TypeAdapter(fields[name].rebuild_annotation()).validate_python(value)
-            for name, value in sections.items()
+        sections: dict[str, Any] = {
+            "model": TypeAdapter(ModelSettings).validate_python(description["model"]),
+            "features": FeatureSettings.model_validate(description["features"]),
+            "loss": LossSettings.model_validate(description["loss"]),
+            "infer": InferenceSettings.model_validate(description["infer"]),
         }
         # It names no cases, so the `data` section that a workflow must have is not there to be validated.
-        task = cls(BagWorkflow.model_construct(task=cls.name, name="served", data=None, **made))
+        task = cls(BagWorkflow.model_construct(task=cls.name, name="served", data=None, **sections))
         task._plan, task._target = plan, plan.target
         return task
 
