@@ -90,7 +90,7 @@ class TrainingFacts:
                 f"{case_id} has {width} features, others have {len(self._mean)}: they come from different encoders",
                 hint="Extract all of them with one encoder.",
             )
-        if origin_of(bag) != self._origin:
+        if not _alike(origin_of(bag), self._origin):
             raise DataError(
                 f"the features of {case_id} are of {_named(origin_of(bag))}, others of {_named(self._origin)}",
                 hint="Extract all of them with one encoder and the same weights.",
@@ -131,16 +131,17 @@ class TrainingFacts:
 
 
 def origin_of(bag: Bag) -> dict[str, Any]:
-    """Name and weights of the encoder, and the resolution and size of its tiles, where the bag says so."""
+    """Name and weights of the encoder, and how tiles were cut and encoded (`extraction`), where the bag says so."""
     encoder = bag.attributes.get("encoder")
     origin = {key: encoder[key] for key in ("name", "weights") if key in encoder} if isinstance(encoder, dict) else {}
     if isinstance(encoder, str):
         origin = {"name": encoder}
-    return origin
+    extraction = bag.attributes.get("extraction")
+    return {**origin, "extraction": extraction} if isinstance(extraction, dict) else origin
 
 
 def check_origin(case_id: str, bag: Bag, plan: BagPlan) -> None:
-    """Raises `CaseError` where a bag cannot be of the encoder that a model was trained with."""
+    """Raises `CaseError` where a bag cannot be of the encoder, or the tiles, that a model was trained with."""
     if bag.features.shape[1] != plan.features:
         raise CaseError(
             case_id,
@@ -148,13 +149,26 @@ def check_origin(case_id: str, bag: Bag, plan: BagPlan) -> None:
             hint="Extract the features with the encoder that the model was trained with.",
         )
     origin = origin_of(bag)
-    if origin and plan.origin and origin != plan.origin:
+    if not _alike(origin, plan.origin):
         raise CaseError(
             case_id,
             f"its features are of {_named(origin)}; the model was trained on {_named(plan.origin)}",
-            hint="Extract the features with the encoder that the model was trained with.",
+            hint="Extract the features with the encoder, and from the tiles, that the model was trained with.",
         )
 
 
+def _alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether encoder, weights and tiles are the same, as far as both say it."""
+    if any(first[key] != second[key] for key in ("name", "weights") if key in first and key in second):
+        return False
+    tiles = [one.get("extraction", {}).get("tiles", {}) for one in (first, second)]
+    return all(tiles[0][key] == tiles[1][key] for key in ("mpp", "size") if key in tiles[0] and key in tiles[1])
+
+
 def _named(origin: Mapping[str, Any]) -> str:
-    return " ".join(str(value) for value in origin.values()) or "an unknown encoder"
+    tiles = origin.get("extraction", {}).get("tiles", {})
+    told = [str(origin[key]) for key in ("name", "weights") if key in origin]
+    if tiles:
+        unit = "" if tiles.get("mpp") == "native" else " µm"
+        told.append(f"(tiles of {tiles.get('size')} pixels, {tiles.get('mpp')}{unit})")
+    return " ".join(told) or "an unknown encoder"

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from domains.medical.bags.building import BagNetwork
-from domains.medical.bags.discovery import discover
 from domains.medical.bags.networks.contract import BagOutput
 from domains.medical.bags.plan import BagPlan, check_origin
 from domains.medical.bags.reading import BagReader
+from domains.medical.bags.settings import SlideInference
+from domains.medical.bags.slides import SlideInputs
 from domains.medical.slides.bagfiles import Bag
 from pipelines.errors import CaseError
 from pipelines.task import Item, Predictor, Written
@@ -66,6 +67,7 @@ class BagPredictor(Predictor[LoadedBag, BagPrediction]):
         device: Where the network runs.
         precision: float32, bfloat16 or float16.
         attention_table: Whether the attention of every instance is written.
+        slides: What the model cannot know of slides.
     """
 
     def __init__(
@@ -77,22 +79,24 @@ class BagPredictor(Predictor[LoadedBag, BagPrediction]):
         device: torch.device,
         precision: torch.dtype = torch.float32,
         attention_table: bool = True,
+        slides: SlideInference | None = None,
     ) -> None:
         self._network = network.to(device).eval()
         self._plan, self._reader = plan, reader
         self._device, self._precision = device, precision
         self._attention_table = attention_table
+        self._slides = SlideInputs(plan.origin, slides or SlideInference(), device=str(device))
 
     def discover(self, inputs: Sequence[Path]) -> list[Item]:
-        """The bags in files, folders and globs; pictures too where the model was trained on pictures."""
-        return discover(inputs, pictures=self._plan.pictures)
+        """The bags and slides in files, folders and globs; pictures too where the model was trained on pictures."""
+        return self._slides.discover(inputs, pictures=self._plan.pictures)
 
     def read(self, item: Item) -> LoadedBag:
-        """Reads a bag. Raises `CaseError`, also where its features are not of the encoder of the model."""
+        """Reads a bag, or makes it of a slide. Raises `CaseError`, also where its features are of another encoder."""
         if item.problem:
             raise CaseError(item.item_id, item.problem)
         started = time.perf_counter()
-        bag = self._reader.read(item)
+        bag = self._slides.read(item) if item.kind == "slide" else self._reader.read(item)
         check_origin(item.item_id, bag, self._plan)
         return LoadedBag(bag, {"read": time.perf_counter() - started})
 
@@ -117,7 +121,7 @@ class BagPredictor(Predictor[LoadedBag, BagPrediction]):
         return BagPrediction(probabilities, attention, bag.coords, bag.attributes, seconds)
 
     def write(self, item: Item, result: BagPrediction, folder: Path) -> Written:
-        """Writes `ITEM.json` and, of every instance, `ITEM.attention.csv`."""
+        """Writes `ITEM.json`, of every instance `ITEM.attention.csv`, and of a slide the pictures of its attention."""
         folder.mkdir(parents=True, exist_ok=True)
         summary = self.summarise(result)
         files = [folder / f"{item.item_id}.json"]
@@ -125,6 +129,8 @@ class BagPredictor(Predictor[LoadedBag, BagPrediction]):
         if self._attention_table:
             files.append(folder / f"{item.item_id}.attention.csv")
             _write_attention(files[-1], result)
+        if item.kind == "slide" and result.coords is not None:
+            files += self._slides.draw(item, result.coords, result.attributes, result.attention, folder)
         return Written(tuple(files), summary)
 
     def summarise(self, result: BagPrediction) -> dict[str, Any]:

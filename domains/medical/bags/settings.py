@@ -20,6 +20,7 @@ __all__ = [
     "FeatureSettings",
     "InferenceSettings",
     "LossSettings",
+    "SlideInference",
     "TargetSettings",
 ]
 
@@ -90,6 +91,21 @@ class LossSettings(Section):
     """Share of the target that is spread over all classes."""
 
 
+class SlideInference(Section):
+    """What a model of slides cannot know of the slides it is given."""
+
+    mpp: Annotated[float, Field(gt=0)] | None = None
+    """Size of a pixel of the full resolution in µm, where files do not say it."""
+    outlines: FilePath | None = None
+    """Folder of GeoJSON outlines, `NAME.geojson`, in place of the tissue that is found."""
+    encoder_file: FilePath | None = None
+    """The encoder's file or weights, where they are not installed."""
+    batch_size: int = Field(default=32, ge=1, le=4096)
+    """Tiles through the encoder at once."""
+    readers: int = Field(default=2, ge=1, le=64)
+    """Threads that read tiles while others are encoded."""
+
+
 class InferenceSettings(Section):
     """How a bag is judged."""
 
@@ -97,6 +113,8 @@ class InferenceSettings(Section):
     """Precision of the network; auto is bf16 where the hardware is fast at it."""
     attention_table: bool = True
     """Whether the attention of every instance is written beside the probabilities."""
+    slides: SlideInference = SlideInference()
+    """Slides that are given to a model that was trained on bags of slides."""
 
 
 class BagWorkflow(WorkflowConfig):

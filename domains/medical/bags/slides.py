@@ -98,8 +98,9 @@ class SlideInputs:
         try:
             settings = SlideSettings.from_description(described, **chosen)
         except ValidationError as error:
+            name, told = described["encoder"].get("name"), error.errors()[0]["msg"]
             raise ConfigurationError(
-                f"the encoder {described['encoder'].get('name')} of the model cannot be had: {error.errors()[0]['msg']}",
+                f"the encoder {name} of the model cannot be had: {told}",
                 hint="Name its file: --set infer.slides.encoder_file=FILE.",
             ) from error
         encoder = load_encoder(settings.encoder, device=self._device, precision=settings.precision)
@@ -110,4 +111,3 @@ class SlideInputs:
                 hint="Name the file of those weights: --set infer.slides.encoder_file=FILE.",
             )
         return SlideBags(settings, encoder)
-

@@ -138,6 +138,7 @@ class BagTask(Task):
             device=device,
             precision=precision[choose_precision(self._infer.precision, device.type)],
             attention_table=self._infer.attention_table,
+            slides=self._infer.slides,
         )
 
     def item(self, case: Case) -> Item:
@@ -178,7 +179,7 @@ class BagTask(Task):
             "model": self._model.model_dump(mode="json"),
             "features": features,
             "loss": self._loss.model_dump(mode="json"),
-            "infer": self._infer.model_dump(mode="json"),
+            "infer": self._infer.model_dump(mode="json", exclude={"slides": {"outlines", "encoder_file"}}),
             "plan": self._fitted().describe(),
         }
         plain: dict[str, Any] = json.loads(json.dumps(described))
