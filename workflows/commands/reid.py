@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -125,6 +126,9 @@ def search_index(
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the gallery's images lie now, for the picture.")
     ] = None,
+    query_images: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the queries' images lie, when embeddings are searched.")
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")] = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
@@ -138,7 +142,7 @@ def search_index(
     opened = read_index(index)
     if len(opened) > APPROXIMATE_FROM and not exact and not (faiss_is_installed() and opened.record["approximate"]):
         say(f"comparing with all {len(opened):,} images; pip install 'pulvinar[search]' and a new index make it faster")
-    root = queries[0] if len(queries) == 1 and queries[0].is_dir() else Path(os.path.commonpath(_folders(queries)))
+    root = query_images or _common_folder(queries)
     labels = None
     if pattern is not None or table is not None:
         labels = labelled_images(root, pattern=pattern, table=table)
@@ -184,7 +188,8 @@ def delete(
     from domains.reid.index.gallery import check_deletable, delete_index
 
     images = check_deletable(index)
-    if not yes and not typer.confirm(f"Delete {index} with the embeddings of {images:,} images?", err=True):
+    question = f"Delete {index} with the embeddings of {images:,} images?"
+    if not yes and not (sys.stdin.isatty() and typer.confirm(question, err=True)):
         raise ConfigurationError("nothing was deleted", hint="Say yes, or give --yes.")
     delete_index(index)
     if json:
@@ -240,8 +245,8 @@ def _check_digest(stored: StoredEmbeddings, model: Path | None) -> None:
         )
 
 
-def _folders(paths: list[Path]) -> list[str]:
-    return [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
+def _common_folder(paths: list[Path]) -> Path:
+    return Path(os.path.commonpath([os.path.abspath(path if path.is_dir() else path.parent) for path in paths]))
 
 
 def _draw(found: list[Found], picture: Path, *, queries: Path, gallery: Path | None) -> None:

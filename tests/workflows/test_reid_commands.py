@@ -1,0 +1,122 @@
+"""`pulvinar reid` as a user meets it, on embeddings that stand in files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from domains.reid.index.embedding_files import StoredEmbeddings, write_embeddings
+from pipelines.errors import ExitCode
+from workflows.main import run
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    code = run(["reid", *(str(argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def put(folder: Path, names: list[str], values: list[list[float]], *, digest: str = "m") -> Path:
+    """Embeddings of images, and the images."""
+    folder.mkdir()
+    for name in names:
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 16)).save(folder / "images" / name)
+    table = pd.DataFrame({"item": [Path(name).stem for name in names], "source": names})
+    write_embeddings(folder, StoredEmbeddings(np.array(values), table, digest))
+    return folder
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    names = ["anna/1_a.png", "anna/2_b.png", "ben/1_c.png", "ben/2_d.png"]
+    return put(tmp_path / "gallery", names, [[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]])
+
+
+@pytest.fixture
+def index(gallery: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    code, _, _ = call(
+        capsys, "index", gallery, "--out", tmp_path / "index", "--images", gallery / "images",
+        "--pattern", "{identity}/{camera}_*.png", "--false-match-rate", "0.25",
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    return tmp_path / "index"
+
+
+def test_an_index_is_made_searched_and_deleted(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    queries = put(tmp_path / "queries", ["q1.png", "q2.png"], [[1, 0.05], [-1, -1]])
+    code, output, _ = call(capsys, "search", index, queries, "--top", "2", "--json")
+    told = json.loads(output)
+    assert code == ExitCode.OK
+    assert [one["answer"] for one in told["queries"]] == ["anna", "unknown"]
+    assert [hit["item"] for hit in told["queries"][0]["hits"]] == ["1_a", "2_b"]
+    assert 0 < told["threshold"] < 1
+    code, output, _ = call(capsys, "search", index, queries, "--camera", "2")
+    assert "q1 → anna" in output
+    assert "1_a" not in output
+    code, output, _ = call(capsys, "delete", index, "--yes", "--json")
+    assert (code, json.loads(output)["images"]) == (ExitCode.OK, 4)
+    assert not index.exists()
+
+
+def test_a_search_draws_its_ranked_lists(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    queries = put(tmp_path / "queries", ["anna/1_q.png"], [[1, 0.05]])
+    code, output, _ = call(
+        capsys, "search", index, queries, "--pattern", "{identity}/{camera}_*.png", "--images", index,
+        "--picture", tmp_path / "lists" / "found.png", "--json",
+    )  # fmt: skip
+    assert code != ExitCode.OK  # the images of embeddings lie elsewhere than the embeddings
+    code, output, _ = call(
+        capsys, "search", index, queries, "--query-images", queries / "images", "--pattern",
+        "{identity}/{camera}_*.png", "--picture", tmp_path / "lists" / "found.png", "--json",
+    )  # fmt: skip
+    assert code == ExitCode.OK
+    statuses = [hit["status"] for hit in json.loads(output)["queries"][0]["hits"]]
+    assert statuses == ["junk", "right", "wrong", "wrong"]
+    with Image.open(tmp_path / "lists" / "found.png") as drawn:
+        assert drawn.width > 300
+
+
+def test_the_index_tells_what_it_is(index: Path, gallery: Path, tmp_path: Path, capsys) -> None:
+    code, output, _ = call(capsys, "index", gallery, "--out", tmp_path / "other", "--json")
+    told = json.loads(output)
+    assert code == ExitCode.OK
+    assert (told["images_indexed"], told["identities"], told["threshold"]) == (4, 0, None)
+    assert "biometric" in told["note"]
+
+
+@pytest.mark.parametrize("answer", [[], ["--json"]])
+def test_deleting_without_a_yes_deletes_nothing(index: Path, answer: list[str], capsys) -> None:
+    code, _, _ = call(capsys, "delete", index, *answer)
+    assert code != ExitCode.OK
+    assert (index / "index.yaml").is_file()
+
+
+def test_what_is_no_index_is_refused(gallery: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, error = call(capsys, "delete", gallery, "--yes")
+    assert code == ExitCode.DATA
+    assert "is no index" in error
+    assert (gallery / "embeddings.safetensors").is_file()
+    code, _, error = call(capsys, "search", gallery, gallery)
+    assert code == ExitCode.DATA
+
+
+def test_queries_of_another_model_are_refused(index: Path, tmp_path: Path, capsys) -> None:
+    code, _, error = call(capsys, "search", index, put(tmp_path / "q", ["q.png"], [[1, 0]], digest="other"))
+    assert code == ExitCode.DATA
+    assert "another model" in error
+
+
+def test_images_without_a_model_are_refused(index: Path, gallery: Path, tmp_path: Path, capsys) -> None:
+    code, _, error = call(capsys, "index", gallery / "images", "--out", tmp_path / "new")
+    assert code == ExitCode.USAGE
+    assert "--model MODEL" in error
+    code, _, error = call(capsys, "search", index, gallery / "images" / "anna" / "1_a.png")
+    assert code == ExitCode.USAGE
+    assert "the index names none" in error
