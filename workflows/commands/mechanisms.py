@@ -10,6 +10,7 @@ import typer
 
 from pipelines.errors import ConfigurationError, EnvironmentProblem, ExitCode
 from workflows.commands.arguments import JsonOption
+from workflows.commands.benching import bench_attention
 from workflows.console import next_steps, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["attention", "list_attention"]
 
 attention = typer.Typer(help="The published attention mechanisms.", no_args_is_help=True)
+attention.command("bench")(bench_attention)
 
 
 @attention.command("list")
