@@ -1,15 +1,16 @@
 """A whole batch by `pulvinar predict` beside the plain MONAI loop (see plain_monai.py), two commands that take turns.
 
-Both load the same model folder and predict the same scans with the same precision and number of threads. Two times are
-compared, since a short batch is mostly starting up:
+Both load the same model folder and predict the same scans with the same precision and number of threads. Three times
+are compared, since a short batch is mostly starting up, and other work on the machine sways what a clock shows:
 
 - `command`: from nothing to the last result, with interpreter, imports and the model.
 - `work`: from the first scan to the last result. Ours goes by its ledger and includes preview, volumes, checksums and
   durable writes, which the loop does not do.
+- `processor`: what the command cost, over all its processes and threads.
 
 Settings: `own` keeps each scan's own grid (3 classes), `resampled` goes to 3 mm and back (15 classes).
 
-    python benchmarks/batch_prediction.py --setting own --precision fp32 --json batch.json
+    python benchmarks/batch_prediction.py --setting own --precision fp32
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -42,7 +44,7 @@ def plain_loop(model: Path, scans: Sequence[Path], out: Path, precision: str, ba
     """The MONAI loop as a command of its own."""
     command = [HERE / "plain_monai.py", model, out, *scans, "--precision", precision, "--back", back]
     seconds, printed = _timed(command)
-    return {"command": seconds, "work": sum(json.loads(printed.splitlines()[-1]).values())}
+    return {**seconds, "work": sum(json.loads(printed.splitlines()[-1]).values())}
 
 
 def ours(model: Path, scans: Sequence[Path], out: Path) -> dict[str, float]:
@@ -55,7 +57,7 @@ def ours(model: Path, scans: Sequence[Path], out: Path) -> dict[str, float]:
         raise SystemExit(f"not every scan was predicted: {bad}")
     began = min(datetime.fromisoformat(row["started"]) for row in rows)
     ended = max(datetime.fromisoformat(row["finished"]) for row in rows)
-    return {"command": seconds, "work": (ended - began).total_seconds()}
+    return {**seconds, "work": (ended - began).total_seconds()}
 
 
 def agreement(scans: Sequence[Path], plain: Path, pulvinar: Path) -> dict[str, float]:
@@ -79,16 +81,22 @@ def _labels(path: Path) -> np.ndarray:
     return np.asarray(nibabel.load(path).dataobj)
 
 
-def _timed(arguments: Sequence[Any]) -> tuple[float, str]:
+def _timed(arguments: Sequence[Any]) -> tuple[dict[str, float], str]:
     environ = {**os.environ, "PYTHONPATH": str(HERE.parent), "PYTHONWARNINGS": "ignore"}
-    began = time.perf_counter()
+    before, began = _children_seconds(), time.perf_counter()
     done = subprocess.run(
         [sys.executable, *map(str, arguments)], env=environ, capture_output=True, text=True, check=False
     )
-    seconds = time.perf_counter() - began
+    seconds = {"command": time.perf_counter() - began, "processor": _children_seconds() - before}
     if done.returncode:
         raise SystemExit(f"{arguments[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return seconds, done.stdout
+
+
+def _children_seconds() -> float:
+    """Processor time of the processes that ended, with all that they waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> None:
@@ -120,14 +128,14 @@ def main() -> None:
         same = agreement(scans, plain, pulvinar)
     print(f"{len(scans)} scans, {given.setting}, {given.precision}, {about['threads']} thread(s), {turns} turn(s)")
     results: dict[str, Any] = {"scans": len(scans), "times": times, "labels": same, "speedup": {}}
-    for part in ("command", "work"):
+    for part in ("command", "work", "processor"):
         seconds = {name: [turn[part] for turn in turns] for name, turns in times.items()}
         gain = np.divide(seconds["plain MONAI loop"], seconds["pulvinar predict"]).tolist()
         results["speedup"][part] = spread(gain)
         shown = ", ".join(f"{name} {told(values, ' s', 1)}" for name, values in seconds.items())
         print(f"{part}: {shown}; {told(gain)} times as fast")
     print(f"labels: {same['share of voxels that differ']:.1e} of the voxels differ, mean Dice {same['mean Dice']:.4f}")
-    save(given.json, about, results)
+    save(given, f"batch_prediction-{given.setting}-{given.precision}", about, results)
 
 
 def _shapes(count: int) -> list[tuple[int, int, int]]:

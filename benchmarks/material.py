@@ -31,11 +31,12 @@ def description(
     attention: str = "none",
     precision: str = "fp32",
     batch_size: int = 2,
+    overlap: float = 0.5,
 ) -> dict[str, Any]:
     """What `SegmentationTask.describe` gives for such a model."""
     return {
         "model": {"channels": list(channels), "attention": {"name": attention}, "deep_supervision": 1},
-        "infer": {"batch_size": batch_size, "mirror": False, "precision": precision},
+        "infer": {"batch_size": batch_size, "overlap": overlap, "mirror": False, "precision": precision},
         "loss": {},
         "mirror": [],
         "plan": {

@@ -1,4 +1,4 @@
-"""What the inference benchmarks share: turns, spreads, the environment, and the file that results are written to."""
+"""What the benchmarks share: options, spreads, tables, the environment, and the file that results are written to."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["environment", "parser", "save", "spread", "take_turns", "told"]
+__all__ = ["environment", "parser", "print_table", "save", "spread", "told"]
+
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def parser(description: str, *, turns: int) -> argparse.ArgumentParser:
-    """Options that every inference benchmark has."""
-    made = argparse.ArgumentParser(description=description.splitlines()[0])
+    """Options that every benchmark has; its docstring is the help."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("--turns", type=int, default=turns, help="how often each contestant runs")
     made.add_argument("--quick", action="store_true", help="a few seconds on made-up scans, to see that it runs")
-    made.add_argument("--json", type=Path, help="file to write the results to")
+    made.add_argument("--json", type=Path, help="file to write the results to; default one in benchmarks/results")
     return made
-
-
-def take_turns(contestants: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:
-    """Seconds of each contestant in each turn; whoever goes first changes from turn to turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(turns):
-        names = list(contestants)
-        for name in names if turn % 2 == 0 else names[::-1]:
-            seconds[name].append(contestants[name]())
-    return seconds
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -72,16 +64,24 @@ def environment() -> dict[str, Any]:
     }
 
 
-def save(path: Path | None, about: Mapping[str, Any], results: Any) -> None:
-    """Writes the results with their environment, where a file was named."""
-    if path is None:
-        return
+def print_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Rows under their head, in columns."""
+    cells = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def save(given: argparse.Namespace, name: str, about: Mapping[str, Any], results: Any) -> None:
+    """Writes the results with their environment to the file that was asked for, or to one of this name, and says so."""
     from pipelines.runs import write_atomically
 
+    path: Path = given.json or RESULTS / f"{name}{'-quick' if given.quick else ''}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     load = [round(value, 1) for value in os.getloadavg()]
     content = {"environment": {**about, "load after": load}, "results": results}
     write_atomically(path, json.dumps(content, indent=2) + "\n")
+    print(f"Results: {path}")
 
 
 def _processor() -> str:

@@ -70,6 +70,7 @@ class PlainMonai:
         network: In evaluation mode.
         patch: Voxels of a window.
         spacing: mm to resample to; none keeps each scan's own.
+        overlap: Share of a window that the next one covers too.
         batch_size: Windows at once.
         precision: float32, or bfloat16 for autocast.
         back: How labels get to the scan's grid.
@@ -81,12 +82,18 @@ class PlainMonai:
         *,
         patch: Sequence[int],
         spacing: Sequence[float] | None = None,
+        overlap: float = 0.5,
         batch_size: int = 2,
         precision: torch.dtype = torch.float32,
         back: Literal["probabilities", "labels"] = "probabilities",
     ) -> None:
         self._network = network
-        self._options: dict[str, Any] = {"patch": patch, "batch_size": batch_size, "precision": precision}
+        self._options: dict[str, Any] = {
+            "patch": patch,
+            "overlap": overlap,
+            "batch_size": batch_size,
+            "precision": precision,
+        }
         (low, high), mean, deviation = INTENSITY["window"], INTENSITY["mean"], INTENSITY["deviation"]
         self._before = Compose(
             [
@@ -163,7 +170,7 @@ def load(folder: Path, *, precision: torch.dtype, back: Literal["probabilities",
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("scans", type=Path, nargs="+")

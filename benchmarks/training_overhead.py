@@ -9,7 +9,6 @@ the machine sways least.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import environment, parser, save, spread, told
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -28,6 +28,7 @@ from pipelines.training import choose_precision, train
 from pipelines.training.settings import TrainingSettings
 
 SIDE, CHANNELS, BATCH = 64, 24, 4
+WARM_UP = 5
 
 
 class Data:
@@ -109,24 +110,31 @@ def seconds_per_step(loop: Any, steps: int, precision: str) -> float:
     """Median processor time from one forward pass to the next: start and end of a training do not count."""
     work = Work(steps * BATCH)
     loop(work, steps, precision)
-    return float(np.median(np.diff(work.steps[5:])))
+    return float(np.median(np.diff(work.steps[WARM_UP:])))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--turns", type=int, default=9)
-    options = parser.parse_args()
+    options = parser(__doc__, turns=9)
+    options.add_argument("--steps", type=int, default=60, help=f"optimizer steps a turn, {WARM_UP} of them to warm up")
+    given = options.parse_args()
+    if given.steps < WARM_UP + 3:
+        options.error(f"--steps {given.steps}: at least {WARM_UP + 3}")
+    about = environment()
+    steps, turns = (WARM_UP + 3, 1) if given.quick else (given.steps, given.turns)
     precision = choose_precision("auto", "cpu")
-    bare, ours = [], []
-    for _ in range(options.turns):
-        bare.append(seconds_per_step(bare_loop, options.steps, precision))
-        ours.append(seconds_per_step(our_loop, options.steps, precision))
-    print(f"{precision}, {torch.get_num_threads()} thread(s), batches of {BATCH} x {SIDE}x{SIDE}")
-    print(f"bare loop {1e3 * np.median(bare):.2f} ms/step, train {1e3 * np.median(ours):.2f} ms/step")
-    percent = 100 * (np.array(ours) / np.array(bare) - 1)
-    low, middle, high = np.quantile(percent, [0.25, 0.5, 0.75])
-    print(f"overhead {middle:+.1f} % (middle half of {len(percent)} turns: {low:+.1f} to {high:+.1f} %)")
+    loops = {"bare loop": bare_loop, "train": our_loop}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for turn in range(turns):
+        for name in sorted(loops, reverse=turn % 2 == 1):
+            seconds[name].append(seconds_per_step(loops[name], steps, precision))
+    percent = (100 * (np.divide(seconds["train"], seconds["bare loop"]) - 1)).tolist()
+    print(
+        f"{precision}, {about['threads']} thread(s), batches of {BATCH} x {SIDE}x{SIDE}, {turns} turns of {steps} steps"
+    )
+    for name, values in seconds.items():
+        print(f"{name}: {told([1e3 * value for value in values], ' ms')} of processor time a step")
+    print(f"overhead: {told(percent, ' %', 1)}")
+    save(given, "training_overhead", about, {"seconds a step": seconds, "overhead in percent": spread(percent)})
 
 
 if __name__ == "__main__":
