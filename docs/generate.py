@@ -1,7 +1,9 @@
-"""Writes the generated parts of the reference pages: commands from the Typer app, settings from the pydantic models.
+"""Writes the generated parts of the reference pages: commands from the Typer app, settings from the pydantic models,
+attention mechanisms from their cards.
 
-    python docs/generate.py           # write
-    python docs/generate.py --check   # exit with 1 where a page is out of date
+    python docs/generate.py            # write
+    python docs/generate.py --check    # exit with 1 where a page or a figure is out of date
+    python docs/generate.py --parity   # hold the mechanisms against the references of PULVINAR_GOLDEN anew, and write
 
 A page marks each generated part; what stands around it is written by hand:
 
@@ -28,14 +30,21 @@ from typer.models import ArgumentInfo, OptionInfo
 
 from pipelines.config.shapes import Shape
 from pipelines.config.wording import expectation
+from pipelines.fixtures import golden_root
 from pipelines.task import find_task
+from shared_attention import cards
 from workflows.cli import app
 from workflows.tasks import register_tasks
 
-__all__ = ["PAGES", "commands", "render", "sections"]
-
 DOCS = Path(__file__).parent
-PAGES = (DOCS / "reference" / "command-line.md", DOCS / "reference" / "configuration.md")
+sys.path.insert(0, str(DOCS))  # the neighbours, also where this file is loaded by its path
+
+import attention_figures  # noqa: E402
+import attention_pages  # noqa: E402
+
+__all__ = ["PAGES", "commands", "expected", "render", "sections"]
+
+PAGES = (DOCS / "reference" / "command-line.md", DOCS / "reference" / "configuration.md", attention_pages.INDEX)
 TASK = "medical/segmentation"
 
 _PART = re.compile(r"(<!-- generated: (?P<kind>\w+) (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -45,7 +54,11 @@ _TOLD_ELSEWHERE = {"model.attention": "a section with a name, and the arguments 
 
 def render(page: str) -> str:
     """The page with every generated part as it should be now."""
-    makers: dict[str, Callable[[str], str]] = {"command": _command_part, "section": _section_part}
+    makers: dict[str, Callable[[str], str]] = {
+        "command": _command_part,
+        "section": _section_part,
+        "attention": lambda name: attention_pages.table(),
+    }
     return _PART.sub(lambda part: f"{part[1]}{makers[part['kind']](part['name'])}\n{part[4]}", page)
 
 
@@ -193,21 +206,36 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
+def expected() -> dict[Path, str]:
+    """Every page as it should be now."""
+    return {page: render(page.read_text(encoding="utf-8")) for page in PAGES} | attention_pages.pages()
+
+
 def main(arguments: list[str]) -> int:
-    """Writes the pages, or with `--check` says which are out of date."""
-    stale = 0
-    for page in PAGES:
-        before = page.read_text(encoding="utf-8")
-        after = render(before)
-        if after == before:
+    """Writes pages and figures, or with `--check` says which are out of date."""
+    check = "--check" in arguments
+    if "--parity" in arguments:
+        golden = golden_root()
+        if golden is None:
+            raise SystemExit("there are no references here: set PULVINAR_GOLDEN to a folder that holds them")
+        attention_pages.measure_parity(golden)
+    stale = []
+    for page, text in expected().items():
+        if page.is_file() and page.read_text(encoding="utf-8") == text:
             continue
-        stale += 1
-        if "--check" in arguments:
-            sys.stderr.write(f"{page.name} is out of date: python docs/generate.py\n")
-        else:
-            page.write_text(after, encoding="utf-8")
-            sys.stderr.write(f"{page.name} written\n")
-    return 1 if stale and "--check" in arguments else 0
+        stale.append(page.name)
+        if not check:
+            page.write_text(text, encoding="utf-8")
+    drawn = [name for name, card in cards().items() if 2 in card.ranks]
+    stale += [f"{name}.png" for name in drawn if attention_figures.refresh(name, write=not check)]
+    orphans = [page for page in attention_pages.FOLDER.rglob("*.*") if page.stem not in {*cards(), "index", "parity"}]
+    for orphan in orphans:
+        stale.append(orphan.name)
+        if not check:
+            orphan.unlink()
+    for name in stale:
+        sys.stderr.write(f"{name} is out of date: python docs/generate.py\n" if check else f"{name} written\n")
+    return 1 if stale and check else 0
 
 
 if __name__ == "__main__":

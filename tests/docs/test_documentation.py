@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from pipelines.config.shapes import Shape
 from pipelines.task import find_task
+from shared_attention import cards
 from workflows.cli import app
 from workflows.tasks import register_tasks
 
@@ -177,15 +178,51 @@ def test_what_predict_may_set_is_in_the_description(workflow: Shape) -> None:
         assert accepts(workflow, setting.split("."))
 
 
-def test_generated_parts_are_up_to_date(generate: ModuleType) -> None:
+def test_generated_pages_are_up_to_date(generate: ModuleType) -> None:
     stale = [
-        page.name for page in generate.PAGES if generate.render(page.read_text(encoding="utf-8")) != page.read_text()
+        page.name
+        for page, text in generate.expected().items()
+        if not page.is_file() or page.read_text(encoding="utf-8") != text
     ]
     assert not stale, "python docs/generate.py"
 
 
+@pytest.mark.parametrize("name", ["eca", "linear", "maxim_cross_gating", "window"])
+def test_figures_show_what_the_mechanism_does(name: str, generate: ModuleType) -> None:
+    assert not generate.attention_figures.refresh(name, write=False), "python docs/generate.py"
+
+
+def test_every_mechanism_has_its_page_and_its_figure_and_nothing_else_has(generate: ModuleType) -> None:
+    folder = generate.attention_pages.FOLDER
+    found = {page.relative_to(folder).as_posix() for page in folder.rglob("*.*")}
+    due = {f"{name}.md" for name in cards()} | {"index.md", "parity.csv"}
+    drawn = [name for name, card in cards().items() if 2 in card.ranks]
+    due |= {f"figures/{name}.{ending}" for name in drawn for ending in ("png", "csv")}
+    assert found == due, "python docs/generate.py"
+    assert all(picture.stat().st_size < 30_000 for picture in folder.glob("figures/*.png"))
+
+
+def test_windows_are_seen_in_their_figure(generate: ModuleType) -> None:
+    """The picture is of the mechanism: a token of a window of four sees sixteen tokens, around the border fewer."""
+    figures = generate.attention_figures
+    found = figures.parse((figures.FIGURES / "window.csv").read_text(encoding="utf-8"))
+    seen = [sum(value > 0 for row in panel.values for value in row) for panel in found]
+    assert seen == [16, 16, 16, 4, 16, 8]
+    assert all(panel.values[panel.place[0]][panel.place[1]] > 0 for panel in found)
+
+
+def test_parity_is_told_for_every_reference_at_hand(generate: ModuleType, golden_root: Path) -> None:
+    told = {one.case: one for one in generate.attention_pages.parity()}
+    due = {fixture for card in cards().values() for fixture in card.fixtures}
+    at_hand = {f"{meta.parent.parent.name}/{meta.parent.name}" for meta in golden_root.glob("*/*/meta.json")}
+    assert told.keys() == {case for case in at_hand if case.split("/")[0] in due}, "python docs/generate.py --parity"
+    for one in told.values():
+        assert one.mechanism in cards()
+        assert one.difference < 2 * one.tolerance
+
+
 def test_every_command_and_every_section_has_its_part(generate: ModuleType) -> None:
-    commands, sections = (page.read_text(encoding="utf-8") for page in generate.PAGES)
+    commands, sections = (page.read_text(encoding="utf-8") for page in generate.PAGES[:2])
     assert set(re.findall(r"<!-- generated: command (.+?) -->", commands)) == dict(generate.commands()).keys()
     assert set(re.findall(r"<!-- generated: section (.+?) -->", sections)) == {"top", *generate.sections()}
 

@@ -53,6 +53,7 @@ def test_card_says_what_is_true_of_its_class(name: str) -> None:
         assert argument.description.endswith("."), key
     assert one.small.keys() <= one.arguments.keys()
     assert all(layer.keys() <= one.arguments.keys() for layer in one.alternation)
+    assert one.formula, "the formula is on the card"
     assert math.isfinite(one.cost_of(N=64, C=32, rank=max(one.ranks)))
     if "causal" in one.patterns and "self" in one.patterns:
         assert "causal" in one.arguments

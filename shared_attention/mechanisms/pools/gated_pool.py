@@ -33,6 +33,7 @@ __all__ = ["GatedPool"]
         ordered=False,
         patterns=("self",),
         cost="2*N*C*hidden + N*hidden*branches + N*C*branches",
+        formula="w_k = softmax_N(a_k · (tanh(V x) ⊙ σ(U x)))            (N) weights of branch k\ny_k = Σ_i w_ki x_i",
         source=Source("AMLab-Amsterdam/AttentionDeepMIL", "eb0434b", "MIT"),
         notes="Weights are computed with at least 32 bits, since they are divided among all tokens of a bag. Several "
         "branches share the hidden layer and differ in the last one, as in CLAM and ACMIL.",
