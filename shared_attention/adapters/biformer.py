@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from shared_attention.mechanisms.sparse.biformer import BiLevelRouting
@@ -25,7 +26,7 @@ class BiformerLegacy(Adapter):
     def build(self) -> nn.Module:
         given = self.given
         given.ignore("auto_pad", "kv_downsample_kernel")
-        given.only("param_attention", "qkvo")
+        given.only("param_attention", "qkvo", "qkv")
         given.only("param_routing", False)
         given.only("diff_routing", False)
         mode = given("kv_downsample_mode", "identity")
@@ -48,7 +49,10 @@ class BiformerLegacy(Adapter):
         )
 
     def convert(self) -> dict[str, Tensor]:
-        return self.state.rename({"qkv.qkv": "qkv", "wo": "proj", "lepe": "local.conv"})
+        found = self.state.rename({"qkv.qkv": "qkv", "wo": "proj", "lepe": "local.conv"})
+        if self.given("param_attention", "qkvo") == "qkv":  # without a projection, which is one that changes nothing
+            found |= {"proj.weight": torch.eye(self.given("dim")), "proj.bias": torch.zeros(self.given("dim"))}
+        return found
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         assert isinstance(module, BiLevelRouting)

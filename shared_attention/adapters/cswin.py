@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shared_attention.adapters.window import BLOCK_NAMES
+from shared_attention.adapters.window import BLOCK_NAMES, rescaled
 from shared_attention.blocks import Block, FeedForward
 from shared_attention.mechanisms.windows.cswin import CSWin
 from shared_attention.published import Adapter, adapts
@@ -19,8 +19,7 @@ class CSWinBlock(Adapter):
     def build(self) -> nn.Module:
         given = self.given
         dim, self.side, width = given("dim"), given("reso"), given("split_size", 7)
-        given.only("qk_scale", None)
-        given.ignore("drop", "attn_drop", "drop_path")
+        given.ignore("drop", "attn_drop", "drop_path", "qk_scale")  # qk_scale goes into the weights
         last = given("last_stage", False) or self.side == width
         heads = given("num_heads")
         mixer = CSWin(
@@ -35,7 +34,7 @@ class CSWinBlock(Adapter):
     def convert(self) -> dict[str, Tensor]:
         names = {"qkv": "mixer.qkv", "proj": "mixer.proj"}
         names |= {f"attns.{bar}.get_v": f"mixer.position.{bar}.conv" for bar in range(2)}
-        return self.state.rename(names | BLOCK_NAMES)
+        return rescaled(self.given, self.state.rename(names | BLOCK_NAMES), "mixer.qkv")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         x = self.inputs["x"].unflatten(1, (self.side, self.side))  # (B, H, W, C)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shared_attention.adapters.window import BLOCK_NAMES, SwinBlock
+from shared_attention.adapters.window import BLOCK_NAMES, SwinBlock, rescaled
 from shared_attention.blocks import Block, FeedForward
 from shared_attention.mechanisms.windows.hat import Hat
 from shared_attention.published import adapts
@@ -21,8 +21,7 @@ class HybridAttentionBlock(SwinBlock):
     def build(self) -> nn.Module:
         given = self.given
         dim, window, shift = self.sizes()
-        given.only("qk_scale", None)
-        given.ignore("drop", "attn_drop", "drop_path")
+        given.ignore("drop", "attn_drop", "drop_path", "qk_scale")  # qk_scale goes into the weights
         self.grid = tuple(self.call("x_size", self.grid))  # the block serves other images than it was built for
         mixer = Hat(
             dim,
@@ -46,4 +45,4 @@ class HybridAttentionBlock(SwinBlock):
         for ours, theirs in _WEIGHS.items():
             state[f"mixer.convolutions.{ours}.weight"] = self.state(f"{theirs}.weight").flatten(1)
             state[f"mixer.convolutions.{ours}.bias"] = self.state(f"{theirs}.bias")
-        return state
+        return rescaled(self.given, state, "mixer.attention.qkv")

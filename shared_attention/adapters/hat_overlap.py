@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shared_attention.adapters.window import BLOCK_NAMES, pair
+from shared_attention.adapters.window import BLOCK_NAMES, pair, rescaled
 from shared_attention.blocks import Block, FeedForward
 from shared_attention.mechanisms.windows.hat_overlap import HatOverlap
 from shared_attention.published import Adapter, adapts
@@ -19,7 +19,7 @@ class OverlappingBlock(Adapter):
 
     def build(self) -> nn.Module:
         given = self.given
-        given.only("qk_scale", None)
+        given.ignore("qk_scale")  # it goes into the weights
         dim, self.window, overlap = given("dim"), given("window_size"), given("overlap_ratio")
         self.grid = tuple(self.call("x_size", pair(given("input_resolution"))))
         self.wide = self.window + int(self.window * overlap)
@@ -42,7 +42,8 @@ class OverlappingBlock(Adapter):
         offset = torch.arange(span) - (self.window - 1)  # of a key's place in its window from the query's in its own
         shifted = offset + self.window - self.wide + 1  # below zero for near keys: the index wraps around the table
         index = (shifted[:, None] * span + shifted).flatten() % len(table)
-        return self.state.rename(names | BLOCK_NAMES) | {"mixer.position.table": table[index]}
+        state = rescaled(self.given, self.state.rename(names | BLOCK_NAMES), "mixer.qkv")
+        return state | {"mixer.position.table": table[index]}
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         x = self.inputs["x"].unflatten(1, self.grid)  # (B, H, W, C)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared_attention.adapters.window import rescaled
 from shared_attention.blocks import Block
 from shared_attention.mechanisms.heads.soft_causal import SoftCausal
 from shared_attention.published import Adapter, adapts
@@ -50,13 +51,7 @@ class IllamaBlock(Adapter):
         names = {"attn.qkv": "mixer.qkv", "attn.proj": "mixer.proj", "norm1": "norm1", "norm2": "norm2"}
         names |= {"mlp.fc1": "feed_forward.gate", "mlp.fc3": "feed_forward.expand", "mlp.fc2": "feed_forward.contract"}
         found = self.state.rename(names)
-        if scale := self.given("qk_scale", None):
-            dim = self.given("dim")
-            for name in ("mixer.qkv.weight", "mixer.qkv.bias"):
-                if name in found:
-                    found[name] = found[name].clone()
-                    found[name][:dim] *= scale * (dim // self.given("num_heads")) ** 0.5
-        return found
+        return rescaled(self.given, found, "mixer.qkv")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         return {"out": module(self.inputs["x"])}

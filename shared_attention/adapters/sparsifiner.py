@@ -7,6 +7,7 @@ from math import ceil
 import torch
 from torch import Tensor, nn
 
+from shared_attention.adapters.scaling import scaled_queries
 from shared_attention.mechanisms.sparse.sparsifiner import SparsifinerWithClassToken
 from shared_attention.published import Adapter, Given, adapts
 
@@ -19,9 +20,8 @@ class SparsifinerAttention(Adapter):
 
     def build(self) -> nn.Module:
         given, settings = self.given, Given(self.given("cfg", None) or {})
-        given.ignore("attn_drop", "proj_drop")
+        given.ignore("attn_drop", "proj_drop", "qk_scale")  # qk_scale goes into the weights
         given.only("share_inout_proj", False, True)
-        given.only("qk_scale", None)
         tokens = given("num_tokens", 197)
         self.prunes = given("token_pruning_this_layer", False)
         self.budget = ceil(given("token_keep_rate", 0.5) * (tokens - 1))
@@ -51,7 +51,15 @@ class SparsifinerAttention(Adapter):
     def convert(self) -> dict[str, Tensor]:
         names = {"qkv": "qkv", "proj": "proj", "mask_predictor.proj_n": "pooling"}
         names |= {"mask_predictor.proj_c_q": "narrow_q", "mask_predictor.proj_c_k": "narrow_k"}
-        return self.state.rename(names | {"mask_predictor.proj_back_n": "basis"})
+        found = self.state.rename(names | {"mask_predictor.proj_back_n": "basis"})
+        if self.given("share_inout_proj", False):
+            found.setdefault("basis", found["pooling"])  # one parameter, which a file may hold once
+        dim, scale = self.given("dim"), self.given("qk_scale", None)
+        head_dim = dim // self.given("num_heads", 8)
+        found = scaled_queries(found, "qkv", scale, dim=dim, head_dim=head_dim)
+        if scale:  # the predictor sees the queries as they were
+            found["narrow_q.weight"] = found["narrow_q.weight"] / (scale * head_dim**0.5)
+        return found
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         assert isinstance(module, SparsifinerWithClassToken)

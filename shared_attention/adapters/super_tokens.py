@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from shared_attention.adapters.scaling import scaled_queries
 from shared_attention.mechanisms.sparse.super_tokens import SuperTokenBlock, SuperTokens
 from shared_attention.published import Adapter, Given, State, adapts
 
@@ -13,8 +14,7 @@ __all__ = ["StokenAttention", "StokenLayer"]
 
 
 def _mixer(given: Given, heads: Any, **more: Any) -> SuperTokens:
-    given.only("qk_scale", None)
-    given.ignore("attn_drop")
+    given.ignore("attn_drop", "qk_scale")  # qk_scale goes into the weights
     return SuperTokens(
         given("dim"),
         rank=2,
@@ -26,7 +26,9 @@ def _mixer(given: Given, heads: Any, **more: Any) -> SuperTokens:
     )
 
 
-def _converted(state: State, module: SuperTokens, start: str = "", ours: str = "") -> dict[str, Tensor]:
+def _converted(
+    state: State, module: SuperTokens, scale: float | None, start: str = "", ours: str = ""
+) -> dict[str, Tensor]:
     """The authors' projection packs queries, keys and values head by head; ours in three blocks."""
     state.drop(f"{start}unfold", f"{start}fold")
     refine = f"{start}stoken_refine"
@@ -42,7 +44,7 @@ def _converted(state: State, module: SuperTokens, start: str = "", ours: str = "
     for name, one in state.under(f"{refine}.qkv").items():
         heads = one.unflatten(0, (module.heads, 3, -1)).transpose(0, 1).flatten(0, 2)  # (3 C, ...)
         found[f"{ours}qkv.{name}"] = heads.flatten(1) if heads.ndim > 1 else heads
-    return found
+    return scaled_queries(found, f"{ours}qkv", scale, dim=module.dim, head_dim=module.head_dim)
 
 
 @adapts("svit_sta", mechanism="super_tokens")
@@ -62,7 +64,7 @@ class StokenAttention(Adapter):
         return self.module
 
     def convert(self) -> dict[str, Tensor]:
-        return _converted(self.state, self.module)
+        return _converted(self.state, self.module, self.given("qk_scale", None))
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         return {"out": module(self.inputs["x"].movedim(1, -1)).movedim(-1, 1)}
@@ -74,7 +76,8 @@ class StokenLayer(Adapter):
 
     def build(self) -> nn.Module:
         given = self.given
-        given.ignore("drop", "drop_path", "act_layer")
+        given.ignore("drop", "drop_path")
+        given.only("act_layer", "GELU", "nn.GELU", "gelu")
         dim = given("dim")
         self.module = _mixer(given, given("num_heads", 1), iterations=given("n_iter"))
         scale, first = given("layerscale", False), given("init_values", 1e-5)
@@ -92,7 +95,7 @@ class StokenLayer(Adapter):
         found = self.state.rename(names | {"gamma_1": "scale1", "gamma_2": "scale2"})
         flat = {name: one.flatten(1) if "feed_forward" in name else one for name, one in found.items() if one.ndim > 1}
         flat |= {name: one.flatten() for name, one in found.items() if name.startswith("scale")}
-        return found | flat | _converted(self.state, self.module, "attn.", "mixer.")
+        return found | flat | _converted(self.state, self.module, self.given("qk_scale", None), "attn.", "mixer.")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         return {"out": module(self.inputs["x"].movedim(1, -1)).movedim(-1, 1)}

@@ -7,6 +7,7 @@ from math import isqrt
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared_attention.adapters.window import rescaled
 from shared_attention.blocks import Block
 from shared_attention.chain import Chain
 from shared_attention.contract import TokenMixer, blank
@@ -69,13 +70,7 @@ class TapBlock(Adapter):
         found = self.state.rename(names)
         for name in (f"{second}.expand.weight", f"{second}.contract.weight"):
             found[name] = found[name].flatten(1)
-        if scale := self.given("qk_scale", None):
-            dim = self.given("dim")
-            for name in (f"{first}.qkv.weight", f"{first}.qkv.bias"):
-                if name in found:
-                    found[name] = found[name].clone()
-                    found[name][:dim] *= scale * (dim // self.given("num_heads")) ** 0.5
-        return found
+        return rescaled(self.given, found, f"{first}.qkv")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         assert isinstance(module, Chain)

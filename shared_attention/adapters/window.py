@@ -6,11 +6,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from shared_attention.adapters.scaling import scaled_queries
 from shared_attention.blocks import Block, FeedForward
 from shared_attention.mechanisms.windows.window import Window
-from shared_attention.published import Adapter, adapts
+from shared_attention.published import Adapter, Given, adapts
 
-__all__ = ["BLOCK_NAMES", "SwinBlock", "SwinWindowAttention", "pair"]
+__all__ = ["BLOCK_NAMES", "SwinBlock", "SwinWindowAttention", "pair", "rescaled"]
 
 _NAMES = {"qkv": "qkv", "proj": "proj", "relative_position_bias_table": "position.table"}
 
@@ -27,14 +28,19 @@ def pair(value: Any) -> tuple[int, ...]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
 
+def rescaled(given: Given, state: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
+    """A state whose queries take up the `qk_scale` of a module with `dim` and `num_heads`."""
+    dim = given("dim")
+    return scaled_queries(state, layer, given("qk_scale", None), dim=dim, head_dim=dim // given("num_heads"))
+
+
 @adapts("swin_window_attention", mechanism="window")
 class SwinWindowAttention(Adapter):
     """Attention of windows that were cut already, with an additive mask for each window of an image."""
 
     def build(self) -> nn.Module:
         given = self.given
-        given.only("qk_scale", None)
-        given.ignore("attn_drop", "proj_drop")
+        given.ignore("attn_drop", "proj_drop", "qk_scale")  # qk_scale goes into the weights
         return Window(
             given("dim"),
             rank=2,
@@ -45,7 +51,7 @@ class SwinWindowAttention(Adapter):
 
     def convert(self) -> dict[str, Tensor]:
         self.state.drop("relative_position_index")
-        return self.state.rename(_NAMES)
+        return rescaled(self.given, self.state.rename(_NAMES), "qkv")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         assert isinstance(module, Window)
@@ -73,8 +79,7 @@ class SwinBlock(Adapter):
     def build(self) -> nn.Module:
         given = self.given
         dim, window, shift = self.sizes()
-        given.only("qk_scale", None)
-        given.ignore("drop", "attn_drop", "drop_path", "fused_window_process")
+        given.ignore("drop", "attn_drop", "drop_path", "fused_window_process", "qk_scale")  # that goes into the weights
         mixer = Window(
             dim, rank=2, heads=given("num_heads"), window=window, shift=shift, qkv_bias=given("qkv_bias", True)
         )
@@ -82,7 +87,8 @@ class SwinBlock(Adapter):
 
     def convert(self) -> dict[str, Tensor]:
         self.state.drop("attn_mask", "attn.relative_position_index")
-        return self.state.rename({f"attn.{theirs}": f"mixer.{ours}" for theirs, ours in _NAMES.items()} | BLOCK_NAMES)
+        names = {f"attn.{theirs}": f"mixer.{ours}" for theirs, ours in _NAMES.items()} | BLOCK_NAMES
+        return rescaled(self.given, self.state.rename(names), "mixer.qkv")
 
     def run(self, module: nn.Module) -> dict[str, Tensor]:
         x = self.inputs["x"].unflatten(1, self.grid)  # (B, H, W, C)

@@ -58,6 +58,7 @@ class CrossFormer(GroupedAttention):
         distance: Whether a group is of neighbours or of tokens that lie apart.
         interval: How far they lie apart along each axis; None so that one group spans the grid.
         centred: Whether a grid that the groups do not divide is padded on both sides, instead of at the end.
+        border: Whether padded tokens are hidden, or are tokens of zeros that are seen (`no_mask` of the authors).
         hidden: Width of the network that gives the bias; None for a sixteenth of the channels, at least 8.
         qkv_bias: Whether queries, keys and values have an additive bias.
         dropout: Probability that an attention weight is dropped in training.
@@ -73,6 +74,7 @@ class CrossFormer(GroupedAttention):
         distance: Literal["short", "long"] = "short",
         interval: int | tuple[int, ...] | None = None,
         centred: bool = False,
+        border: Literal["hidden", "zeros"] = "hidden",
         hidden: int | None = None,
         qkv_bias: bool = True,
         dropout: float = 0.0,
@@ -83,13 +85,14 @@ class CrossFormer(GroupedAttention):
         if hidden is not None:
             positive("hidden", hidden)
         self.interval = None if interval is None else per_axis("interval", interval, rank)
-        self.centred = centred
+        self.centred, self.border = centred, border
         self.position = DynamicBias(dim, rank=rank, heads=self.heads, hidden=hidden)
 
     def mix(self, x: Tensor, context: Tensor | None, mask: Tensor | None, context_mask: Tensor | None) -> Tensor:
         grid = x.shape[1:-1]
         size, step = self._groups(grid)
-        return self.in_groups(x, mask, size=size, step=step, bias=self.position(size), centred=self.centred)
+        bias = self.position(size)
+        return self.in_groups(x, mask, size=size, step=step, bias=bias, border=self.border, centred=self.centred)
 
     def _groups(self, grid: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Tokens of a group along each axis and how far apart they lie."""
@@ -99,7 +102,7 @@ class CrossFormer(GroupedAttention):
         spanning = tuple(-(-size // part) for size, part in zip(grid, small, strict=True))
         if self.interval is None:
             return small, spanning
-        if self.centred:
+        if self.centred or self.border == "zeros":
             return small, self.interval
         # where one region is larger than the grid, groups end with it: what is left out would be padding
         reached = tuple(-(-size // step) for size, step in zip(grid, self.interval, strict=True))

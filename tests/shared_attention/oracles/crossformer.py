@@ -23,9 +23,34 @@ def place_of(module: torch.nn.Module, place: tuple[int, ...], grid: tuple[int, .
     return tuple(group), tuple(inside)
 
 
+def bordered(module: torch.nn.Module, x: Tensor) -> Tensor:
+    """Tokens of zeros at the end of each axis until regions divide it."""
+    grid = x.shape[1:-1]
+    whole = []
+    for axis, (size, full) in enumerate(zip(grid, module.window, strict=True)):
+        window = min(size, full)
+        region = window
+        if module.distance == "long":
+            region *= -(-size // window) if module.interval is None else module.interval[axis]
+        whole.append(-(-size // region) * region)
+    out = x.new_zeros(len(x), *whole, x.shape[-1])
+    out[(slice(None), *map(slice, grid))] = x
+    return out
+
+
 def oracle(module: torch.nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
     grid = x.shape[1:-1]
-    places = {place: place_of(module, place, grid) for place in itertools.product(*map(range, grid))}
+    if module.border == "zeros":
+        assert not module.centred
+        x = x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        out = attended(module, bordered(module, x), None, grid)[(slice(None), *map(slice, grid))]
+    else:
+        out = attended(module, x, mask, grid)
+    return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+
+def attended(module: torch.nn.Module, x: Tensor, mask: Tensor | None, grid: tuple[int, ...]) -> Tensor:
+    places = {place: place_of(module, place, grid) for place in itertools.product(*map(range, x.shape[1:-1]))}
     q, k, v = module.qkv(x).unflatten(-1, (3, module.heads, module.head_dim)).unbind(-3)
     out = torch.zeros_like(x)
     for row, (place, (group, at)) in itertools.product(range(len(x)), places.items()):
@@ -44,5 +69,4 @@ def oracle(module: torch.nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
         weights = torch.stack(logits).softmax(0)  # (n, H)
         values = torch.stack([v[row][other] for other in seen])  # (n, H, D)
         out[row][place] = (weights[..., None] * values).sum(0).flatten()
-    out = module.proj(out)
-    return out if mask is None else out.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return module.proj(out)
