@@ -13,10 +13,13 @@ from domains.reid.images import Pixels
 if TYPE_CHECKING:
     from domains.reid.settings import AugmentSettings
 
-__all__ = ["picture_change"]
+__all__ = ["PictureChange", "picture_change"]
+
+PictureChange = Callable[[Pixels, int], Pixels]
+"""A picture and a seed → the changed picture."""
 
 
-def picture_change(settings: AugmentSettings, size: tuple[int, int]) -> Callable[[Pixels, int], Pixels] | None:
+def picture_change(settings: AugmentSettings, size: tuple[int, int]) -> PictureChange | None:
     """Zoom (a cut of random size and shape, resized), rotation, colour and blur; None where nothing is asked for.
 
     Args:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from domains.reid.images import ImageInput, Pixels
-from domains.reid.training.albumentations_adapter import picture_change
+from domains.reid.training.albumentations_adapter import PictureChange, picture_change
 
 if TYPE_CHECKING:
     from domains.reid.settings import AugmentSettings, EraseSettings
@@ -26,13 +26,16 @@ class Changes:
 
     def __init__(self, given: ImageInput, settings: AugmentSettings | None) -> None:
         self._given, self._settings = given, settings
-        self._change = None if settings is None else picture_change(settings, given.size)
+        self._change: PictureChange | None = None
+        self._made = False
 
     def __call__(self, picture: Pixels, rng: np.random.Generator) -> NDArray[np.float32]:
         """`(h, w, 3)` uint8 → `(3, H, W)` float32."""
         settings = self._settings
         if settings is None:
             return self._given.normalise(self._given.middle(picture))
+        if not self._made:
+            self._change, self._made = picture_change(settings, self._given.size), True
         if self._change is not None:
             picture = self._change(picture, int(rng.integers(2**31)))
         if settings.pad:
@@ -44,6 +47,10 @@ class Changes:
         if rng.random() < settings.erase.probability:
             erase(values, settings.erase, rng)
         return values
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What albumentations makes does not travel to another process; it is made again there.
+        return {**self.__dict__, "_change": None, "_made": False}
 
 
 def pad_and_crop(picture: Pixels, pad: int, rng: np.random.Generator) -> Pixels:

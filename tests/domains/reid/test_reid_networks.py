@@ -1,0 +1,291 @@
+"""Networks: the transformer with its branches, the CNN, and weights from files."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from domains.reid.models.backbones import ConvolutionalFeatures, TransformerFeatures
+from domains.reid.models.conditional import ConditionalTransformer
+from domains.reid.models.dcal import DualCrossAttention, pair_up, roll_out, self_attention, with_pairs
+from domains.reid.models.efficientnet import EfficientNetLite0
+from domains.reid.models.embedder import Embedder
+from domains.reid.models.looking import looked_at
+from domains.reid.models.pooling import GeneralisedMean
+from domains.reid.models.vit import VisionTransformer, blocks_of
+from domains.reid.models.weights import load_official_vit, read_state
+from pipelines.errors import DataError
+from pipelines.fixtures import golden_root
+from shared_attention import build
+
+SIZE = (32, 16)
+
+
+def small_vit(**changes) -> VisionTransformer:
+    torch.manual_seed(0)
+    return VisionTransformer(SIZE, **{"patch": 8, "dim": 16, "depth": 3, "heads": 2, **changes}).eval()
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.randn(4, 3, *SIZE, generator=torch.Generator().manual_seed(1))
+
+
+def test_overlapping_patches_and_their_grid(images):
+    vit = small_vit(stride=4)
+    assert vit.grid == (7, 3)
+    assert vit(images).shape == (4, 22, 16)
+    with pytest.raises(ValueError, match=r"\(16, 32\) pixels; the network is for \(32, 16\)"):
+        vit(images.transpose(2, 3))
+    with pytest.raises(ValueError, match="leaves no patch"):
+        small_vit(patch=64)
+
+
+def test_the_unknown_camera_is_learned_and_what_no_camera_gives(images):
+    vit = small_vit(sides=2)
+    unknown, first = (vit(images, torch.full((4,), side)) for side in (0, 1))
+    assert torch.equal(vit(images), unknown)
+    assert not torch.allclose(unknown, first)
+    vit.train()
+    vit.side_dropout = 1.0
+    assert torch.equal(vit(images, torch.ones(4, dtype=torch.long)), unknown)
+    vit(images, torch.ones(4, dtype=torch.long)).sum().backward()
+    assert vit.side.weight.grad[0].abs().sum() > 0
+
+
+def test_another_mechanism_works_on_the_grid(images):
+    vit = small_vit(mixer=lambda dim: build("window", dim, rank=2, window=2))
+    tokens = vit(images)
+    assert tokens.shape == (4, 4, 2, 16)
+    assert vit.pooled(tokens).shape == (4, 16)
+    with pytest.raises(ValueError, match="DCAL needs a class token"):
+        DualCrossAttention(vit, heads=2)
+
+
+def slow_roll_out(maps: list[torch.Tensor]) -> torch.Tensor:
+    whole = torch.eye(maps[0].shape[-1])
+    for attention in maps:
+        whole = (0.5 * attention + 0.5 * torch.eye(attention.shape[-1])) @ whole
+    return whole[:, 0, 1:]
+
+
+def test_roll_out_is_the_product_of_all_layers(images):
+    vit = small_vit()
+    tokens, maps = self_attention(blocks_of(vit), vit.tokens(images))
+    torch.testing.assert_close(tokens, vit(images), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(roll_out(maps), slow_roll_out(maps))
+    assert all(torch.allclose(one.sum(-1), torch.ones(4, 9)) for one in maps)
+
+
+def test_one_softmax_over_an_image_and_its_pair(images):
+    vit = small_vit(depth=1)
+    (block,) = blocks_of(vit)
+    x = vit.tokens(images)
+    pair = torch.tensor([1, 0, 3, 2])
+    ours = with_pairs([block], x, pair)
+    mixer, normed = block.mixer, block.norm1(x)
+    for one, other in enumerate(pair.tolist()):
+        keys, values = mixer.kv(torch.cat([normed[one], normed[other]])).chunk(2, -1)
+        heads = []
+        for head in range(2):
+            part = slice(8 * head, 8 * head + 8)
+            weights = (mixer.q(normed[one])[:, part] @ keys[:, part].T / math.sqrt(8)).softmax(-1)
+            assert weights.shape == (9, 18)
+            heads.append(weights @ values[:, part])
+        mixed = x[one] + mixer.proj(torch.cat(heads, -1))
+        wanted = mixed + block.feed_forward(block.norm2(mixed))
+        torch.testing.assert_close(ours[one], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_pair_branch_is_gone_at_inference_and_adds_no_parameter(images):
+    plain, paired = (DualCrossAttention(small_vit(), heads=2, pairs=pairs) for pairs in (False, True))
+    assert {name for name, _ in plain.named_parameters()} == {name for name, _ in paired.named_parameters()}
+    paired.load_state_dict(plain.state_dict())
+    assert set(plain.train()(images)) == {"global", "local"}
+    assert set(paired.train()(images)) == {"global", "local", "pair"}
+    first, second = plain.eval()(images), paired.eval()(images)
+    assert set(second) == {"global", "local"}
+    for name in first:
+        assert torch.equal(first[name], second[name])
+    torch.testing.assert_close(first["global"], TransformerFeatures(plain.vit)(images)["global"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 9, 32])
+def test_nobody_is_paired_with_itself(count):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        pair = pair_up(count)
+        assert sorted(pair.tolist()) == list(range(count))
+        assert all(other != one for one, other in enumerate(pair.tolist()))
+        assert sum(pair[other] != one for one, other in enumerate(pair.tolist())) == (3 if count % 2 else 0)
+
+
+def test_the_reference_of_the_equations_is_met():
+    from shared_attention.parity import verify
+    from shared_attention.published import register_adapters
+
+    golden = golden_root()
+    if golden is None or not (golden / "dcal_own_reference").is_dir():
+        pytest.skip("the reference outputs are not here (PULVINAR_GOLDEN)")
+    register_adapters("domains.reid.adapters")
+    assert [verdict.status for verdict in verify(golden, ["dcal_own_reference"])] == ["equal"]
+
+
+def test_each_attribute_has_an_embedding_of_its_own(images):
+    for fusion in ("condition", "token"):
+        network = ConditionalTransformer(small_vit(), attributes=3, heads=2, fusion=fusion).eval()
+        out = network(images)
+        assert out.shape == (4, 3, 16)
+        assert not torch.allclose(out[:, 0], out[:, 1])
+        # An attribute is a query: asked alone, it gets the same answer.
+        alone = ConditionalTransformer(small_vit(), attributes=1, heads=2, fusion=fusion).eval()
+        state = network.state_dict()
+        state["conditional.condition.weight"] = state["conditional.condition.weight"][1:2]
+        alone.load_state_dict(state)
+        torch.testing.assert_close(alone(images)[:, 0], out[:, 1], rtol=1e-4, atol=1e-5)
+
+
+class OfficialAttention(nn.Module):
+    """As timm writes it."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1) @ v
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class OfficialViT(nn.Module):
+    """A ViT with the names of timm, for a square image."""
+
+    def __init__(self, side: int, patch: int, dim: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(torch.randn(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.randn(1, (side // patch) ** 2 + 1, dim))
+        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, dim, patch, patch)})
+        self.blocks = nn.ModuleList()
+        for _ in range(depth):
+            mlp = nn.ModuleDict({"fc1": nn.Linear(dim, 4 * dim), "fc2": nn.Linear(4 * dim, dim)})
+            parts = {"norm1": nn.LayerNorm(dim, 1e-6), "norm2": nn.LayerNorm(dim, 1e-6), "mlp": mlp}
+            self.blocks.append(nn.ModuleDict({**parts, "attn": OfficialAttention(dim, heads)}))
+        self.norm, self.head = nn.LayerNorm(dim, 1e-6), nn.Linear(dim, 10)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        x = self.patch_embed["proj"](image).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1) + self.pos_embed
+        for block in self.blocks:
+            x = x + block["attn"](block["norm1"](x))
+            x = x + block["mlp"]["fc2"](functional.gelu(block["mlp"]["fc1"](block["norm2"](x))))
+        return self.norm(x)[:, 0]
+
+
+@pytest.mark.parametrize("ending", [".safetensors", ".pth"])
+def test_official_weights_give_the_official_output(tmp_path, ending):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(2)
+    official = OfficialViT(32, 8, 16, 3, 2).eval()
+    path = tmp_path / f"deit{ending}"
+    if ending == ".pth":
+        torch.save({"model": official.state_dict()}, path)
+    else:
+        save_file(official.state_dict(), path)
+    ours = VisionTransformer((32, 32), patch=8, dim=16, depth=3, heads=2).eval()
+    assert load_official_vit(ours, read_state(path)) == []
+    image = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(ours.pooled(ours(image)), official(image), rtol=1e-4, atol=1e-5)
+    narrow = small_vit(sides=3)
+    assert load_official_vit(narrow, read_state(path)) == ["side.weight"]
+    with pytest.raises(DataError, match=r"does not fit this network: .*\(16, 3, 8, 8\)"):
+        load_official_vit(VisionTransformer((32, 32), patch=4, dim=16, depth=3, heads=2), read_state(path))
+    with pytest.raises(DataError, match=r"blocks\.3\..* is not in the file"):
+        load_official_vit(small_vit(depth=4), read_state(path))
+
+
+def test_a_file_with_anything_but_tensors_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save({"a": 1}, path)
+    with pytest.raises(DataError, match="does not hold weights by name"):
+        read_state(path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(DataError, match="cannot be read as weights"):
+        read_state(path)
+
+
+def test_the_cnn_equals_the_published_one():
+    published = pytest.importorskip("efficientnet_lite_pytorch")
+    from domains.reid.models.efficientnet import imagenet_weights
+
+    state = imagenet_weights()
+    theirs = published.EfficientNet.from_name("efficientnet-lite0").eval()
+    theirs.load_state_dict(state)
+    ours = EfficientNetLite0().eval()
+    ours.load_published(state)
+    image = torch.randn(1, 3, 224, 224)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(image), theirs.extract_features(image), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="is no part of EfficientNet-lite0"):
+        ours.load_published({"nonsense.weight": torch.zeros(1)})
+
+
+def test_what_is_frozen_stays(images):
+    network = EfficientNetLite0(frozen_stages=4, frozen_norms=True).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
+    network(images).square().sum().backward()
+    optimizer.step()
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not any(name.startswith(("stem", "stages.0", "stages.3")) or "running" in name for name in changed)
+
+
+@pytest.mark.parametrize("last_stride", [1, 2])
+def test_strides_of_any_size_round_up(last_stride):
+    network = EfficientNetLite0(last_stride=last_stride).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 70, 33)).shape[2:] == ((3, 2) if last_stride == 2 else (5, 3))
+
+
+def test_a_light_gate_starts_as_the_identity(images):
+    from domains.reid.models.backbones import GateInMap
+
+    torch.manual_seed(0)
+    plain = EfficientNetLite0().eval()
+    gated = EfficientNetLite0(gate=lambda c: GateInMap(build("light", c, rank=2)), gate_stages=(5, 6)).eval()
+    missing, _ = gated.load_state_dict(plain.state_dict(), strict=False)
+    assert {name.split(".")[1] for name in missing} == {"5", "6"}
+    with torch.no_grad():
+        torch.testing.assert_close(gated(images), plain(images))
+
+
+def test_the_generalised_mean_lies_between_mean_and_maximum():
+    x = torch.rand(2, 3, 4, 5)
+    torch.testing.assert_close(GeneralisedMean(1.0)(x), x.mean((2, 3)))
+    torch.testing.assert_close(GeneralisedMean(200.0)(x), x.amax((2, 3)), rtol=0.03, atol=0)
+
+
+def test_embeddings_have_length_one_and_branches_add_their_probabilities(images):
+    torch.manual_seed(0)
+    network = Embedder(
+        DualCrossAttention(small_vit(), heads=2), 16, 5, branches=("global", "local"), pairs=True, centres=True
+    )
+    assert set(network.train()(images, labels=torch.tensor([0, 1, 2, 3]))) == {"global", "local", "pair"}
+    out = network.eval()(images)
+    assert out.embedding.shape == (4, 32)
+    torch.testing.assert_close(out.embedding.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(out.logits.exp().sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("kind", ["vit", "cnn"])
+def test_where_a_network_looked_is_a_map_of_its_places(images, kind):
+    backbone = TransformerFeatures(small_vit()) if kind == "vit" else ConvolutionalFeatures(EfficientNetLite0())
+    network = Embedder(backbone, 16 if kind == "vit" else 1280, 5, neck=False).eval()
+    heeded = looked_at(network, images[:1], 2)
+    assert heeded.shape == ((4, 2) if kind == "vit" else (1, 1))
+    assert 0 <= heeded.min() <= heeded.max() <= 1
