@@ -155,3 +155,30 @@ def test_more_than_256_classes_take_a_wider_type():
     labels = segment_volume(network, torch.randn(1, 5, 5), patch=(4, 4), classes=300)
     assert labels.dtype == torch.uint16
     assert labels.numpy().min() == 299
+
+
+def test_equal_scores_are_decided_as_by_monai():
+    image = torch.randn(1, 60, 9, 11, generator=torch.Generator().manual_seed(2))
+    layer = Network(1, 4, 3)
+
+    def coarse(x: torch.Tensor) -> torch.Tensor:
+        return layer(x).round()
+
+    with torch.inference_mode():
+        reference = sliding_window_inference(image[None], (8, 8, 8), 2, coarse, overlap=0.5, mode="gaussian")[0]
+    top = reference.topk(2, dim=0).values
+    assert (top[0] == top[1]).float().mean() > 0.01
+    labels = segment_volume(coarse, image, patch=(8, 8, 8), classes=4, batch_size=2)
+    assert torch.equal(labels, reference.argmax(0).to(torch.uint8))
+
+
+@pytest.mark.parametrize("shape", [(40, 12, 10), (12, 10, 40)])
+def test_an_output_of_every_other_voxel_is_copied(shape):
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(4))
+    options = {"patch": (8, 8, 8), "classes": 3}
+    whole_labels = segment_volume(Network(1, 3, 3), image, **options)
+    half = tuple(length // 2 for length in shape)
+    labels = segment_volume(
+        Network(1, 3, 3), image, output_shape=half, output_scale=(2.0,) * 3, output_offset=(1.0,) * 3, **options
+    )
+    assert torch.equal(labels, whole_labels[1::2, 1::2, 1::2])
