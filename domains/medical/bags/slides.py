@@ -51,6 +51,8 @@ class SlideInputs:
             pictures: Whether the model cuts pictures itself; else they are slides like others.
         """
         bags = discover(inputs, pictures=pictures)
+        if not pictures:
+            bags = [item for item in bags if item.kind != "image"]
         slides = [self._allowed(item) for item in discover_slides(inputs, pictures=not pictures)]
         good = {path for item in bags if not item.problem for path in item.paths}
         taken = {path for item in slides if not set(item.paths) & good for path in item.paths}

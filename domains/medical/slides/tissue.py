@@ -57,6 +57,7 @@ def find_tissue(slide: Slide, settings: TissueSettings) -> TissueMask:
         CaseError: The slide is dark (fluorescence), or the size of its pixels is not known.
     """
     if settings.method == "whole":
+        _refuse_dark(slide, slide.thumbnail(512))
         return whole_slide(slide)
     across, down = (max(1.0, one) for one in slide.scale_of(settings.mpp))
     if slide.width / across * slide.height / down > _MOST_PIXELS:
@@ -67,12 +68,7 @@ def find_tissue(slide: Slide, settings: TissueSettings) -> TissueMask:
             hint="Correct the size of a pixel with mpp= (--mpp on the command line).",
         )
     colours = slide.overview((across, down))
-    if _is_dark(colours):
-        raise CaseError(
-            slide.case_id,
-            "dark background: a fluorescence image, not a stained slide in bright light",
-            hint="Tissue is found by its colour on bright glass; give an outline of the tissue (GeoJSON) instead.",
-        )
+    _refuse_dark(slide, colours)
     pixel = (across * slide.mpp[0], down * slide.mpp[1])
     return TissueMask(_clean(_coloured(colours, settings), settings, pixel), (across, down))
 
@@ -82,8 +78,13 @@ def whole_slide(slide: Slide) -> TissueMask:
     return TissueMask(np.ones((1, 1), np.bool_), (float(slide.width), float(slide.height)))
 
 
-def _is_dark(colours: NDArray[np.uint8]) -> bool:
-    return float(np.quantile(colours.min(axis=-1), 0.99)) < _DARK
+def _refuse_dark(slide: Slide, colours: NDArray[np.uint8]) -> None:
+    if float(np.quantile(colours.min(axis=-1), 0.99)) < _DARK:
+        raise CaseError(
+            slide.case_id,
+            "dark background: a fluorescence image, not a stained slide in bright light",
+            hint="Tissue is found by its colour on bright glass; give an outline of the tissue (GeoJSON) instead.",
+        )
 
 
 def _coloured(colours: NDArray[np.uint8], settings: TissueSettings) -> NDArray[np.bool_]:
