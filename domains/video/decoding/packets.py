@@ -1,0 +1,123 @@
+"""The index of a video: which frames it shows and when, from its packets alone.
+
+Demuxing reads the file once and decodes nothing, so it costs milliseconds where decoding costs seconds. FFmpeg applies
+edit lists while demuxing: packets before a cut are marked to be discarded, and are no frames here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import CaseError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["PacketIndex", "av_error_types", "open_container", "read_packets"]
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """Time stamps in the stream's own unit, in the order of showing.
+
+    Attributes:
+        stamps: `(frames,)` int64, increasing.
+        keys: Those of them at which decoding can start, increasing.
+        hidden: Packets that an edit list hides.
+        repeated: Packets whose time stamp another one has already; they are not counted as frames.
+        broken: Why demuxing ended before the end of the file; empty where it did not.
+    """
+
+    stamps: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    hidden: int = 0
+    repeated: int = 0
+    broken: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def av_error_types() -> tuple[type[BaseException], ...]:
+    """What PyAV raises for a file that is not what it should be."""
+    import av
+
+    return (av.error.FFmpegError, ValueError, OSError, EOFError)
+
+
+def open_container(path: Path, case_id: str) -> Any:
+    """The opened file with a video stream. Raises `CaseError` that says why it is none."""
+    import av
+
+    if not path.is_file():
+        raise CaseError(case_id, f"there is no file {path.name}", hint="Check the path.")
+    if path.stat().st_size == 0:
+        raise CaseError(case_id, "the file is empty", hint="Copy it again from its source.")
+    try:
+        container = av.open(str(path), metadata_errors="ignore")
+    except av_error_types() as error:
+        raise CaseError(
+            case_id,
+            f"no video can be opened in {path.name}: {_short(error)}",
+            hint="It is cut off, damaged or no video; `ffprobe FILE` says more.",
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise CaseError(case_id, f"{path.name} holds no video stream", hint="It may be sound or text only.")
+    if container.streams.video[0].codec_context is None:
+        container.close()
+        raise CaseError(
+            case_id,
+            f"the video of {path.name} is in a format that cannot be decoded here",
+            hint="Convert it, for example with: ffmpeg -i FILE -c:v libx264 OUT.mp4",
+        )
+    return container
+
+
+def read_packets(container: Any, case_id: str) -> PacketIndex:
+    """Walks the packets of the first video stream. Raises `CaseError` where it shows no frame."""
+    import numpy as np
+
+    stream = container.streams.video[0]
+    stamps: list[int] = []
+    keys: list[int] = []
+    hidden, unstamped, broken = 0, 0, ""
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0:  # the packet that flushes a decoder
+                continue
+            if packet.is_discard:
+                hidden += 1
+                continue
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is None:
+                unstamped += 1
+                continue
+            stamps.append(stamp)
+            if packet.is_keyframe:
+                keys.append(stamp)
+    except av_error_types() as error:
+        broken = _short(error)
+    if not stamps:
+        why = f": {broken}" if broken else (": no packet has a time stamp" if unstamped else "")
+        raise CaseError(case_id, f"the video stream shows no frame{why}", hint="Copy or record it again.")
+    unique = np.unique(np.array(stamps, dtype=np.int64))
+    notes = []
+    if unstamped:
+        notes.append(f"{unstamped} packets without a time stamp")
+    if broken:
+        notes.append(f"the file ends early: {broken}")
+    return PacketIndex(
+        stamps=unique,
+        keys=np.unique(np.array(keys or [unique[0]], dtype=np.int64)),
+        hidden=hidden,
+        repeated=len(stamps) - len(unique),
+        broken=broken,
+        notes=tuple(notes),
+    )
+
+
+def _short(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0][:200]

@@ -1,0 +1,220 @@
+"""Decoding by PyAV, the reference: right on edit lists, transport streams, variable rates and AV1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from domains.video.decoding.frames import Frame, Frames, VideoInfo
+from domains.video.decoding.packets import PacketIndex, av_error_types, open_container, read_packets
+from pipelines.errors import CaseError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["PyAVReader"]
+
+
+class PyAVReader:
+    """One open video. Use it as a context: an open decoder holds memory and a file.
+
+    Args:
+        path: The file.
+        case_id: What errors name.
+        size: Height and width that frames are scaled to inside the decoder, before they become RGB; None keeps them.
+        threads: Decoder threads; 0 lets FFmpeg choose.
+
+    Raises:
+        CaseError: The file is no video that can be read.
+    """
+
+    backend = "pyav"
+
+    def __init__(self, path: Path, case_id: str, *, size: tuple[int, int] | None = None, threads: int = 1) -> None:
+        self.path, self.case_id, self.size = path, case_id, size
+        self._threads = threads
+        self._open()
+        try:
+            self._counted = str(self._container.format.name) == "avi"
+            self.packets: PacketIndex = read_packets(self._container, case_id)
+            self.info = self._describe()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _open(self) -> None:
+        self._container: Any = open_container(self.path, self.case_id)
+        self._stream: Any = self._container.streams.video[0]
+        self._stream.codec_context.thread_count = self._threads
+        self._stream.thread_type = "AUTO"
+
+    def __enter__(self) -> PyAVReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the decoder and the file."""
+        self._container.close()
+
+    def read(self, indices: Sequence[int]) -> Frames:
+        """The frames of some numbers, in the order asked for; one may be asked for twice and is decoded once.
+
+        Raises:
+            CaseError: A number is none of the file's, or a frame cannot be decoded.
+        """
+        import numpy as np
+
+        wanted = check_indices(indices, self.info.frames, self.case_id)
+        found = {frame.index: frame.image for frame in self._decode(np.unique(wanted))}
+        return Frames(np.stack([found[int(at)] for at in wanted]), self.info.times[wanted], wanted, self.backend)
+
+    def stream(self, *, start: int = 0, step: int = 1) -> Iterator[Frame]:
+        """Frames one after another, from `start` in steps; memory does not grow with the length of the video."""
+        import numpy as np
+
+        yield from self._decode(np.arange(start, self.info.frames, step))
+
+    def _decode(self, wanted: NDArray[np.int64]) -> Iterator[Frame]:
+        """Frames of increasing numbers. It seeks only where the next one lies behind a later key frame."""
+        import numpy as np
+
+        stamps, keys = self.packets.stamps, self.packets.keys
+        position = -1
+        decoder: Iterator[tuple[int, Any]] = iter(())
+        for at in (int(number) for number in wanted):
+            key = max(int(np.searchsorted(keys, stamps[at], side="right")) - 1, 0)
+            if position < 0 or int(np.searchsorted(stamps, keys[key])) > position:
+                decoder = self._starting_before(key, at)
+            reached = next(((number, decoded) for number, decoded in decoder if number >= at), None)
+            if reached is None or reached[0] != at:
+                raise self._unreadable(at)
+            position, decoded = reached
+            yield Frame(at, float(self.info.times[at]), self._picture(decoded, at))
+
+    def _starting_before(self, key: int, at: int) -> Iterator[tuple[int, Any]]:
+        """Numbered frames that begin no later than `at`.
+
+        Containers without an index (transport streams) may be entered behind the key frame that was asked for: then an
+        earlier one is tried, and at last the beginning of the file.
+        """
+        for start in dict.fromkeys((key, max(key - 1, 0), None)):
+            decoder = self._numbered(start)
+            first = next(decoder, None)
+            if first is not None and first[0] <= at:
+                return itertools.chain([first], decoder)
+        return iter(())
+
+    def _numbered(self, key: int | None) -> Iterator[tuple[int, Any]]:
+        """Decoded frames from a key frame on (None: from the beginning), each with its number in the file.
+
+        The time stamp says which frame it is, so that one that cannot be decoded is not mistaken for the next. AVI has
+        no such stamps, and FFmpeg's guesses are out of order where B-frames are packed: there frames are counted.
+        """
+        import numpy as np
+
+        stamps = self.packets.stamps
+        stamp = None if key is None else int(self.packets.keys[key])
+        number = -1 if stamp is None else int(np.searchsorted(stamps, stamp)) - 1
+        for decoded in self._from(stamp):
+            if self._counted:
+                number += 1
+                if number < len(stamps):
+                    yield number, decoded
+                continue
+            own = decoded.pts if decoded.pts is not None else decoded.dts
+            place = int(np.searchsorted(stamps, own)) if own is not None else len(stamps)
+            if place < len(stamps) and stamps[place] == own:
+                yield place, decoded
+
+    def _from(self, stamp: int | None) -> Iterator[Any]:
+        """Decoded frames from a key frame on; what the decoder cannot take is an error of the frame asked for."""
+        try:
+            if stamp is None:
+                self._container.close()
+                self._open()
+            else:
+                self._container.seek(stamp, stream=self._stream, backward=True, any_frame=False)
+            yield from self._container.decode(self._stream)
+        except av_error_types():
+            return
+
+    def _picture(self, decoded: Any, number: int) -> NDArray[np.uint8]:
+        if decoded.is_corrupt:
+            raise self._unreadable(number)
+        height, width = self.size or (decoded.height, decoded.width)
+        if self.size is not None and self.info.rotation % 180:
+            height, width = width, height
+        decoded = decoded.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        return rotate(decoded.to_ndarray(), self.info.rotation)
+
+    def _unreadable(self, number: int) -> CaseError:
+        return CaseError(
+            self.case_id,
+            f"frame {number} of {self.info.frames} cannot be decoded",
+            hint="The file is damaged there; `pulvinar video validate` tells how many frames can be read before it.",
+        )
+
+    def _describe(self) -> VideoInfo:
+        import numpy as np
+
+        rotation = self._rotation()
+        stream, packets = self._stream, self.packets
+        times = (packets.stamps - packets.stamps[0]).astype(np.float64) * float(stream.time_base)
+        height, width = stream.codec_context.height, stream.codec_context.width
+        if not height or not width:
+            raise CaseError(self.case_id, "the file does not say how large its frames are", hint="It is damaged.")
+        if rotation % 180:
+            height, width = width, height
+        if self.size is not None:
+            height, width = self.size
+        notes = list(packets.notes)
+        if packets.hidden:
+            notes.append(f"an edit list hides {packets.hidden} frames")
+        if packets.repeated:
+            notes.append(f"{packets.repeated} packets repeat a time stamp")
+        return VideoInfo(
+            times=times,
+            height=height,
+            width=width,
+            rotation=rotation,
+            codec=str(stream.codec_context.codec.canonical_name),
+            container=str(self._container.format.name),
+            start=float(packets.stamps[0] * stream.time_base),
+            edited=packets.hidden > 0,
+            notes=tuple(notes),
+        )
+
+    def _rotation(self) -> int:
+        """The display matrix lies with the frames; the first one says it for all."""
+        for decoded in self._from(None):
+            return int(round(decoded.rotation / 90) * 90 % 360)
+        raise CaseError(
+            self.case_id,
+            "not one frame can be decoded",
+            hint="The file is damaged, or its codec is not built in; `ffmpeg -i FILE -f null -` says more.",
+        )
+
+
+def check_indices(indices: Sequence[int], frames: int, case_id: str) -> NDArray[np.int64]:
+    """The numbers as an array. Raises `CaseError` where one is none of the file's, `ValueError` where there is none."""
+    import numpy as np
+
+    wanted = np.asarray(indices, dtype=np.int64)
+    if wanted.ndim != 1 or not wanted.size:
+        raise ValueError(f"indices must be a list of frame numbers, got an array of shape {wanted.shape}")
+    outside = wanted[(wanted < 0) | (wanted >= frames)]
+    if outside.size:
+        raise CaseError(case_id, f"frame {outside[0]} was asked for; the video has frames 0 to {frames - 1}")
+    return wanted
+
+
+def rotate(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
+    """Turns `(H, W, 3)` counter-clockwise by a multiple of 90 degrees."""
+    import numpy as np
+
+    return image if degrees == 0 else np.ascontiguousarray(np.rot90(image, degrees // 90))

@@ -1,0 +1,190 @@
+"""Frames are the file's own, each with its number and time, whatever a camera or an editor wrote."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from domains.video.decoding import open_video
+from pipelines.errors import CaseError
+from pipelines.fixtures import data_root
+
+Make = Callable[..., Path]
+Number = Callable[[Any], int]
+
+EVEN = list(range(40))
+UNEVEN = [0, 1, 2, 5, 6, 10, 11, 12, 20, 21, 35]
+
+FILES = [
+    pytest.param("plain.mp4", {"stamps": EVEN}, 0, id="H.264 in MP4"),
+    pytest.param("uneven.mp4", {"stamps": UNEVEN}, 0, id="variable rate"),
+    pytest.param("edited.mp4", {"stamps": EVEN, "skip": 7}, 7, id="edit list"),
+    pytest.param("stream.ts", {"stamps": EVEN, "container": "mpegts"}, 0, id="transport stream"),
+    pytest.param("av1.mp4", {"stamps": EVEN, "codec": "libsvtav1"}, 0, id="AV1"),
+    pytest.param("vp9.webm", {"stamps": EVEN, "codec": "libvpx-vp9"}, 0, id="VP9 in WebM"),
+    pytest.param("old.avi", {"stamps": EVEN, "codec": "mpeg4"}, 0, id="MPEG-4 in AVI"),
+    pytest.param("h264.avi", {"stamps": EVEN}, 0, id="H.264 in AVI"),
+    pytest.param("one.mp4", {"stamps": [0]}, 0, id="one frame"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "first"), FILES)
+@pytest.mark.parametrize("size", [None, (24, 64)], ids=["own size", "scaled"])
+def test_every_frame_is_the_one_that_was_written(
+    tmp_path: Path,
+    make_video: Make,
+    read_number: Number,
+    name: str,
+    content: dict[str, Any],
+    first: int,
+    size: tuple[int, int] | None,
+) -> None:
+    path = make_video(tmp_path / name, **content)
+    stamps = content["stamps"][first:]
+    with open_video(path, size=size) as video:
+        assert video.info.frames == len(stamps)
+        expected = (np.array(stamps) - stamps[0]) / 25
+        assert video.info.times == pytest.approx(expected, abs=1e-3)
+        scattered = [len(stamps) - 1, 0, len(stamps) // 2, 0]
+        frames = video.read(scattered)
+        assert [read_number(image) for image in frames.images] == [first + at for at in scattered]
+        assert frames.times == pytest.approx(expected[scattered], abs=1e-3)
+        assert list(frames.indices) == scattered
+        assert frames.images.shape == (4, *(size or (48, 128)), 3)
+        streamed = [(frame.index, read_number(frame.image)) for frame in video.stream(step=3)]
+        assert streamed == [(at, first + at) for at in range(0, len(stamps), 3)]
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_rotated_file_is_shown_upright(tmp_path: Path, make_video: Make, read_number: Number, degrees: int) -> None:
+    path = make_video(tmp_path / "turned.mp4", stamps=EVEN, rotation=degrees)
+    with open_video(path) as video:
+        assert video.info.rotation == degrees
+        shown = video.read([9]).images[0]
+        assert shown.shape[:2] == (video.info.height, video.info.width)
+        # Turned back, the picture is the one that the camera's sensor saw.
+        assert read_number(np.rot90(shown, -degrees // 90)) == 9
+        assert shown.shape[:2] == ((128, 48) if degrees % 180 else (48, 128))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        pytest.param("edited.mp4", {"stamps": EVEN, "skip": 7}, "edit list", id="edit list"),
+        pytest.param("stream.ts", {"stamps": EVEN, "container": "mpegts"}, "mpegts", id="transport stream"),
+        pytest.param("av1.mp4", {"stamps": EVEN, "codec": "libsvtav1"}, "codec", id="AV1"),
+        pytest.param("h264.avi", {"stamps": EVEN}, "another one", id="frames that it gives in another order"),
+    ],
+)
+def test_decord_is_not_used_where_it_would_be_wrong(
+    tmp_path: Path, make_video: Make, name: str, content: dict[str, Any], why: str
+) -> None:
+    path = make_video(tmp_path / name, **content)
+    with open_video(path) as video:
+        assert video.backend == "pyav"
+    with pytest.raises(CaseError, match=f"decord does not serve this file rightly.*{why}"):
+        open_video(path, backend="decord")
+
+
+def test_decord_serves_a_plain_file_and_gives_the_same_pixels(tmp_path: Path, make_video: Make) -> None:
+    pytest.importorskip("decord")
+    path = make_video(tmp_path / "plain.mp4", stamps=EVEN)
+    with open_video(path) as fast, open_video(path, backend="pyav") as reference:
+        assert (fast.backend, reference.backend) == ("decord", "pyav")
+        numbers = [3, 3, 39, 17]
+        assert np.abs(fast.read(numbers).images.astype(int) - reference.read(numbers).images).max() <= 2
+        assert list(fast.read(numbers).times) == list(reference.read(numbers).times)
+
+
+@pytest.mark.parametrize("kept", [0.35, 0.7], ids=["a third", "two thirds"])
+def test_a_file_that_is_cut_off_gives_its_own_frames_at_their_own_times(
+    tmp_path: Path, make_video: Make, read_number: Number, kept: float
+) -> None:
+    content = make_video(tmp_path / "whole.ts", stamps=EVEN, container="mpegts").read_bytes()
+    cut = tmp_path / "cut.ts"
+    cut.write_bytes(content[: int(len(content) * kept)])
+    with open_video(cut) as video:
+        assert 0 < video.info.frames < 40
+        for number in range(video.info.frames):
+            try:
+                frames = video.read([number])
+            except CaseError:
+                assert number >= video.info.frames - 2  # the one that the cut went through
+                continue
+            # A frame that refers to later ones may be lost where a later one is not: its time tells which one this is.
+            assert read_number(frames.images[0]) == round(frames.times[0] * 25)
+
+
+def test_frames_that_were_overwritten_are_never_replaced_by_others(
+    tmp_path: Path, make_video: Make, read_number: Number
+) -> None:
+    path = make_video(tmp_path / "holes.mp4", stamps=EVEN, options={"bf": "0"}, between_keys=10)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + len(content) // 4
+    content[start : start + len(content) // 4] = bytes(len(content) // 4)
+    path.write_bytes(content)
+    shown, refused = {}, []
+    with open_video(path, backend="pyav") as video:
+        for number in range(video.info.frames):
+            try:
+                shown[number] = read_number(video.read([number]).images[0])
+            except CaseError:
+                refused.append(number)
+    assert refused
+    assert all(number == seen for number, seen in shown.items())
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        pytest.param(b"", "is empty", id="empty"),
+        pytest.param(b"these are words\n" * 50, "no video can be opened|no video stream", id="text"),
+        pytest.param(bytes(20_000), "no video can be opened", id="zeros"),
+    ],
+)
+def test_what_is_no_video_is_told_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "case7.mp4").write_bytes(content)
+    with pytest.raises(CaseError, match=f"case7: .*({reason})"):
+        open_video(tmp_path / "case7.mp4")
+
+
+def test_a_file_that_is_not_there_and_a_frame_that_is_not_there_are_told(tmp_path: Path, make_video: Make) -> None:
+    with pytest.raises(CaseError, match=r"there is no file gone\.mp4"):
+        open_video(tmp_path / "gone.mp4")
+    with open_video(make_video(tmp_path / "plain.mp4", stamps=EVEN)) as video:
+        with pytest.raises(CaseError, match="frame 40 was asked for; the video has frames 0 to 39"):
+            video.read([3, 40])
+        with pytest.raises(ValueError, match="indices"):
+            video.read([])
+
+
+def test_memory_is_flat_over_many_openings(tmp_path: Path, make_video: Make) -> None:
+    path = make_video(tmp_path / "plain.mp4", stamps=EVEN[:12])
+
+    def open_often(times: int) -> int:
+        for _ in range(times):
+            with open_video(path, backend="pyav") as video:
+                video.read([5])
+        gc.collect()
+        return int(psutil.Process().memory_info().rss)
+
+    settled = open_often(60)
+    assert open_often(120) - settled < 12 * 2**20
+
+
+def test_the_videos_at_hand_are_read_whole() -> None:
+    root = data_root()
+    if root is None or not (root / "videos").is_dir():
+        pytest.skip("needs the data set 'videos' (PULVINAR_DATA)")
+    frames = {}
+    for path in sorted((root / "videos").iterdir()):
+        with open_video(path, size=(48, 64)) as video:
+            frames[path.name] = sum(1 for _ in video.stream(step=40))
+            assert frames[path.name] == -(-video.info.frames // 40)
+    assert frames["vtest.avi"] == 20
