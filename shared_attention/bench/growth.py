@@ -1,6 +1,6 @@
 """How time and memory grow with the tokens: slopes on logarithmic axes, measured and of the card's formula.
 
->>> slope([100, 200, 400], [3.0, 12.0, 48.0])  # four times as much for twice as many
+>>> round(slope([100, 200, 400], [3.0, 12.0, 48.0]), 6)  # four times as much for twice as many
 2.0
 >>> round(cost_slope("full", [1024, 4096], channels=64, axes=2), 2)  # on its way from 1 to 2
 1.94

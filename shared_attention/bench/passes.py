@@ -1,4 +1,9 @@
-"""The two passes that are measured and counted."""
+"""The two passes that are measured and counted.
+
+>>> passes = Passes(Request("eca", (4, 5), channels=8))
+>>> passes.forward()
+>>> passes.training()
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Measure many mechanisms on many sizes, one process a measurement and one at a time."""
+"""Measure many mechanisms on many sizes, one process a measurement and one at a time.
+
+>>> measure_apart(Request("eca", (4, 5), channels=8, seconds=0)).outcome
+'ok'
+>>> measure_apart(Request("eca", (4, 5), channels=8, arguments={"kernel": 2})).message
+'ValueError: kernel 2 is not odd and above zero'
+"""
 
 from __future__ import annotations
 

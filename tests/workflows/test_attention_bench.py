@@ -17,12 +17,12 @@ def test_bench_leaves_tables_and_a_plot_beside_full_attention(
 ) -> None:
     assert run(["attention", "bench", "eca", "--quick", "--device", "cpu", "--out", str(tmp_path), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
-    rows = list(csv.DictReader((tmp_path / "measurements.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "measurements.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["name"], row["tokens"], row["outcome"]) for row in rows] == [
         (name, size, "ok") for name in ("full", "eca") for size in ("196", "784")
     ]
     assert [row["training_bytes"] for row in rows] == [str(row["training_bytes"]) for row in printed["measurements"]]
-    grown = list(csv.DictReader((tmp_path / "growth.csv").open(encoding="utf-8")))
+    grown = list(csv.DictReader((tmp_path / "growth.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["name"] for row in grown] == ["full", "eca"]
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
 
