@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from pipelines.allocation import keep_freed_memory
-from pipelines.errors import EnvironmentProblem, ModelFolderError
+from pipelines.errors import ModelFolderError
+from pipelines.inference.machine import prepare_worker
 from pipelines.modelfolder import change_description, load_model, read_model_record
 from pipelines.task import FinishedItem, Predictor, TaskEntry, find_task, register_task, registered_tasks
 
@@ -106,19 +105,11 @@ class ModelSource:
             EnvironmentProblem: The device is not there.
             ModelFolderError: The model is damaged, or is not the one that the batch began with.
         """
-        threads = _threads(workers)
-        os.environ["OMP_NUM_THREADS"] = str(threads)
-        if "GOMP_SPINCOUNT" not in os.environ:
-            # Threads that spin while they wait for one another keep the reader, the writer and other programs off the
-            # cores that those threads wait for: on two busy cores a forward pass took three times as long.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        keep_freed_memory()
+        device, devices = prepare_worker(self.device, index=index, workers=workers)
         import torch
 
-        torch.set_num_threads(threads)
         for entry in self.tasks:
             register_task(entry)
-        device, devices = _choose_device(self.device, index)
         loaded = load_model(self.folder, device=device, changes=self.changes)
         if loaded.record.digest != self.model_digest:
             raise ModelFolderError(
@@ -141,25 +132,3 @@ class ModelSource:
         joiner = find_task(self.task).load_joiner()
         if joiner is not None:
             joiner(results, folder, self.model_digest)
-
-
-def _threads(workers: int) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, cores // workers)
-    wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return min(share, int(wanted)) if wanted.isdigit() and int(wanted) > 0 else share
-
-
-def _choose_device(wanted: str, index: int) -> tuple[str, int]:
-    import torch
-
-    found = torch.cuda.device_count() if wanted != "cpu" and torch.cuda.is_available() else 0
-    if wanted == "cpu" or (wanted == "auto" and not found):
-        return "cpu", 1
-    if not found:
-        raise EnvironmentProblem(f"device {wanted!r} was asked for, but torch sees no GPU", hint="Use --device cpu.")
-    if wanted in ("auto", "cuda"):
-        return f"cuda:{index % found}", found
-    if int(wanted.partition(":")[2]) >= found:
-        raise EnvironmentProblem(f"there is no {wanted}; this machine has {found} GPU(s), counted from cuda:0")
-    return wanted, 1
