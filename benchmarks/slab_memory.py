@@ -3,9 +3,10 @@
 Both get the same volume, network and windows (size, overlap, Gaussian weights, two at once, fp32) and give labels of
 one byte on its grid. The network is tiny, so that what counts is what is held around it. Two parts:
 
-- `window`: from the preprocessed image in memory to labels in memory. MONAI: `sliding_window_inference`, `argmax`.
-- `scan`: from file to file, as `benchmarks/plain_monai.py` does it and as a worker of `pulvinar predict` does it
-  (which also writes a preview and volumes).
+- `window`: from the preprocessed image in memory to labels in memory, one convolution of 3x3x3 as network. MONAI:
+  `sliding_window_inference`, `argmax`.
+- `scan`: from file to file, a U-Net of two channels as network, as `benchmarks/plain_monai.py` does it and as a worker
+  of `pulvinar predict` does it (which also writes a preview and volumes).
 
 Peak: the process' highest resident memory less what it held before it began, when libraries, network and, in the part
 `window`, the image were loaded and one window had gone through the network.
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +48,11 @@ def from_image(side: str, model: Path, scan: Path, given: argparse.Namespace) ->
     """Image in memory to labels in memory."""
     import torch
 
-    task, network = _loaded(model)
+    task, unused = _loaded(model)
     patch, classes = given.patch, given.classes
-    image = task.predictor(network, device=torch.device("cpu")).read(_item(scan)).prepared.image
+    torch.manual_seed(0)
+    network = torch.nn.Conv3d(1, classes, 3, padding=1).eval()
+    image = task.predictor(unused, device=torch.device("cpu")).read(_item(scan)).prepared.image
     with torch.inference_mode():
         network(torch.zeros(2, 1, *patch))
     options: dict[str, Any] = {"patch": patch, "overlap": given.overlap, "batch_size": 2}
@@ -156,6 +160,7 @@ def main() -> None:
     options.add_argument("--patch", type=int, nargs=3, default=PATCH)
     options.add_argument("--classes", type=int, default=CLASSES)
     options.add_argument("--overlap", type=float, default=0.25)
+    options.add_argument("--together", action="store_true", help="both sides at once: sways seconds, not memory")
     options.add_argument("--side", choices=(MONAI, OURS), help=argparse.SUPPRESS)
     options.add_argument("--child", type=Path, nargs=3, help=argparse.SUPPRESS)
     given = options.parse_args()
@@ -175,8 +180,10 @@ def main() -> None:
         model = make_model(folder / "model", described)
         scan = make_scan(folder / "scan.nii", given.shape)
         for _ in range(given.turns):
-            for side, taken in numbers.items():
-                taken.append(run_side(side, given, [model, scan, folder / f"{side}.npy"]))
+            with ThreadPoolExecutor(2 if given.together else 1) as pool:
+                runs = [pool.submit(run_side, side, given, [model, scan, folder / f"{side}.npy"]) for side in numbers]
+            for taken, run in zip(numbers.values(), runs, strict=True):
+                taken.append(run.result())
         different, voxels = differing(folder / f"{MONAI}.npy", folder / f"{OURS}.npy")
     middle = {
         side: {key: float(np.median([turn[key] for turn in taken])) for key in ("baseline", "peak", "seconds")}
