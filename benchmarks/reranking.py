@@ -1,6 +1,7 @@
 """Memory and time of k-reciprocal re-ranking, in sparse matrices and by the usual dense algorithm.
 
     python benchmarks/reranking.py
+    python benchmarks/reranking.py --precision float64
 
 Each runs in a process of its own, on the same embeddings. Memory is the peak of the resident set above what the process
 had with everything imported and the embeddings read (on Linux). The dense algorithm is the commonly published one,
@@ -126,12 +127,12 @@ def _resident(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def compare(images: int, queries: int, channels: int) -> dict[str, Any]:
+def compare(images: int, queries: int, channels: int, precision: str) -> dict[str, Any]:
     """Both methods in processes of their own, and how far their rankings agree."""
-    results: dict[str, Any] = {"images": images, "queries": queries, "channels": channels}
+    results: dict[str, Any] = {"images": images, "queries": queries, "channels": channels, "precision": precision}
     with tempfile.TemporaryDirectory() as folder:
         embeddings = Path(folder) / "embeddings.npy"
-        np.save(embeddings, made_up_embeddings(images, channels))
+        np.save(embeddings, made_up_embeddings(images, channels, dtype=np.dtype(precision).type))
         for method in METHODS:
             distances = Path(folder) / f"{method}.npy"
             command = [sys.executable, __file__, "--child", method, str(embeddings), str(queries), str(distances)]
@@ -158,7 +159,7 @@ def main() -> None:
 
     given: argparse.Namespace = _options(parser(__doc__ or "", turns=1))
     about = environment()
-    found = compare(*((300, 60, 32) if given.quick else (given.images, given.images // 8, 512)))
+    found = compare(*((300, 60, 32) if given.quick else (given.images, given.images // 8, 512)), given.precision)
     print(f"{found['images']:,} images, {found['queries']:,} of them queries, {found['channels']} channels")
     for method in METHODS:
         mebibytes, seconds = found[method]["bytes"] / 2**20, found[method]["seconds"]
@@ -171,6 +172,7 @@ def main() -> None:
 
 def _options(parsing: argparse.ArgumentParser) -> argparse.Namespace:
     parsing.add_argument("--images", type=int, default=6000, help="queries and gallery together")
+    parsing.add_argument("--precision", choices=("float32", "float64"), default="float32", help="of all numbers")
     return parsing.parse_args()
 
 

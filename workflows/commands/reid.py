@@ -30,6 +30,10 @@ PatternOption = Annotated[
     str | None,
     typer.Option(metavar="PATTERN", help="What the paths of the images tell, like '{identity}/{camera}_*.png'."),
 ]
+IdentityOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEMPLATE", help="What the identity is made of, where {identity} is not: '{type}_{number}'."),
+]
 TableOption = Annotated[
     Path | None, typer.Option(metavar="CSV", help="Table of the images: path, identity and, where known, camera.")
 ]
@@ -44,6 +48,7 @@ def make_index(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="INDEX", help="The folder that becomes the index.")],
     model: Annotated[Path | None, typer.Option(help="The model that embeds; for images.", metavar="MODEL")] = None,
     pattern: PatternOption = None,
+    identity: IdentityOption = None,
     table: TableOption = None,
     images: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the images lie, when embeddings are indexed.")
@@ -64,7 +69,9 @@ def make_index(
     root = images or (None if holds_embeddings(gallery) else gallery)
     labels = None
     if pattern is not None or table is not None:
-        labels = labelled_images(root or (table.parent if table else gallery), pattern=pattern, table=table)
+        labels = labelled_images(
+            root or (table.parent if table else gallery), pattern=pattern, identity=identity, table=table
+        )
     failed: list[FailedImage] = []
     if holds_embeddings(gallery):
         stored = read_embeddings(gallery)
@@ -118,9 +125,10 @@ def search_index(
     threshold: Annotated[
         float | None, typer.Option(help="Below this score the answer is 'unknown'; that of the index by default.")
     ] = None,
-    camera: Annotated[list[str] | None, typer.Option(help="Only images of this camera; may be repeated.")] = None,
-    not_camera: Annotated[list[str] | None, typer.Option(help="No images of this camera; may be repeated.")] = None,
+    camera: Annotated[list[str] | None, typer.Option(help="Only images of this camera.")] = None,
+    not_camera: Annotated[list[str] | None, typer.Option(help="No images of this camera.")] = None,
     pattern: PatternOption = None,
+    identity: IdentityOption = None,
     table: TableOption = None,
     picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the ranked lists to this file.")] = None,
     images: Annotated[
@@ -145,7 +153,7 @@ def search_index(
     root = query_images or _common_folder(queries)
     labels = None
     if pattern is not None or table is not None:
-        labels = labelled_images(root, pattern=pattern, table=table)
+        labels = labelled_images(root, pattern=pattern, identity=identity, table=table)
     asked, failed = _read_queries(queries, model or opened.place("model"), labels, root, device)
     found = search_gallery(
         opened,

@@ -13,16 +13,19 @@ from pipelines.errors import ConfigurationError, DataError
 __all__ = ["add_labels", "labelled_images"]
 
 
-def labelled_images(root: Path, *, pattern: str | None, table: Path | None) -> list[LabelledImage]:
+def labelled_images(
+    root: Path, *, pattern: str | None = None, identity: str | None = None, table: Path | None = None
+) -> list[LabelledImage]:
     """The images that a pattern or a table names, as `data` of a workflow does.
 
     Args:
         root: Folder of the images.
         pattern: Where they are below it, such as `{identity}/{camera}_*.png`.
+        identity: What the identity is made of, where it is not one placeholder: `{type}_{number}`.
         table: CSV with `path, identity` and, where known, `camera, view`; paths are relative to `root`.
 
     Raises:
-        ConfigurationError: Pattern and table are both given, or the pattern is none.
+        ConfigurationError: Pattern and table are both given, or the pattern or the identity is none.
         DataError: No image is there.
     """
     from pydantic import ValidationError
@@ -37,7 +40,8 @@ def labelled_images(root: Path, *, pattern: str | None, table: Path | None) -> l
         if table is not None:
             records = read_identity_table(IdentityTable(file=table, root=root))
         else:
-            records = read_identity_folders(IdentityFolders(root=root, pattern=pattern or "{identity}/*"))
+            settings = IdentityFolders(root=root, pattern=pattern or "{identity}/*", identity=identity)
+            records = read_identity_folders(settings)
     except ValidationError as error:
         told = "; ".join(problem["msg"] for problem in error.errors())
         raise ConfigurationError(f"--pattern {pattern!r}: {told}") from error
