@@ -1,4 +1,4 @@
-"""Every benchmark runs at its smallest size, compares labels, and says where its results lie. No time is judged."""
+"""Benchmarks run at their smallest size, compare labels, and say where their results lie. No time is judged."""
 
 import json
 import logging
