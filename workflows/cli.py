@@ -16,6 +16,7 @@ from workflows.commands import (
     slides,
     starting,
     tracking,
+    video,
 )
 from workflows.tasks import register_tasks
 
@@ -57,6 +58,7 @@ app.command(rich_help_panel=WORK)(running.explain)
 app.command(rich_help_panel=WORK)(prediction.predict)
 app.add_typer(slides.slides, name="slides", rich_help_panel=WORK)
 app.add_typer(reid.reid, name="reid", rich_help_panel=WORK)
+app.add_typer(video.video, name="video", rich_help_panel=WORK)
 app.command(rich_help_panel=WORK)(starting.init)
 app.command(rich_help_panel=RESULTS)(evaluation.evaluate)
 app.command(rich_help_panel=RESULTS)(evaluation.report)

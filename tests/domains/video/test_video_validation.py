@@ -1,0 +1,75 @@
+"""Every file of a folder ends with facts or a named reason, and a second look finds nothing to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from domains.video.discovery import discover_videos
+from domains.video.validation import look_through, read_manifest
+from pipelines.errors import ExitCode
+
+
+def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workflows.main", "video", "validate", *map(str, arguments)]
+    root = str(Path(__file__).parents[3])
+    environment = os.environ | {"PYTHONPATH": root, "NO_COLOR": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., Path]) -> Path:
+    videos = tmp_path_factory.mktemp("videos")
+    make_video(videos / "plain.mp4", stamps=list(range(20)))
+    make_video(videos / "uneven.mp4", stamps=[0, 1, 2, 9, 10])
+    make_video(videos / "edited.mp4", stamps=list(range(20)), skip=5)
+    (videos / "empty.mp4").touch()
+    (videos / "text.mp4").write_text("words")
+    (videos / "notes.txt").write_text("not a video by its name")
+    (videos / ".hidden.mp4").write_text("hidden")
+    return videos
+
+
+def test_every_video_ends_with_facts_or_a_reason(folder: Path, tmp_path: Path) -> None:
+    done = validate(folder, "--out", tmp_path / "out", "--json")
+    assert done.returncode == ExitCode.SOME_FAILED, done.stderr
+    summary = json.loads(done.stdout)
+    assert {failure["item_id"]: failure["outcome"] for failure in summary["failures"]} == {
+        "empty": "failed",
+        "text": "failed",
+    }
+    manifest = read_manifest(tmp_path / "out")
+    assert {name: row["readable"] for name, row in manifest.items()} == {"plain": 20, "uneven": 5, "edited": 15}
+    assert {name for name, row in manifest.items() if row["variable"]} == {"uneven"}
+    assert {name for name, row in manifest.items() if row["edited"]} == {"edited"}
+    times = (tmp_path / "out/uneven/uneven.times.csv").read_text().splitlines()
+    assert times == ["frame,seconds", "0,0.000000", "1,0.040000", "2,0.080000", "3,0.360000", "4,0.400000"]
+
+    again = validate(folder, "--out", tmp_path / "out", "--json")
+    assert json.loads(again.stdout)["counts"]["skipped"] == 3
+
+
+def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    path = make_video(tmp_path / "holes.mp4", stamps=list(range(40)), options={"bf": "0"}, between_keys=10)
+    content = bytearray(path.read_bytes())
+    start = content.index(b"mdat") + len(content) // 4
+    content[start : start + len(content) // 4] = bytes(len(content) // 4)
+    path.write_bytes(content)
+    facts, times = look_through(path, "holes")
+    assert 0 < facts.readable < facts.frames == 40
+    assert facts.damaged == f"frame {facts.readable} of 40 cannot be decoded"
+    assert len(times) == facts.readable
+
+
+def test_files_are_found_once_and_what_is_missing_is_an_item(folder: Path) -> None:
+    items = discover_videos([folder, folder / "plain.mp4", Path(f"{folder}/u*.mp4"), folder / "gone.mp4"])
+    assert [item.item_id for item in items] == ["edited", "empty", "plain", "text", "uneven", "gone"]
+    assert items[-1].problem == "there is no such file"
+    (none,) = discover_videos([Path(f"{folder}/*.xyz")])
+    assert none.problem == "no file matches"
