@@ -19,8 +19,8 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 def open_slide(case_id: str, paths: Path | Sequence[Path], *, mpp: float | tuple[float, float] | None = None) -> Slide:
     """Opens a slide; use it in a `with` statement.
 
-    DICOM is told by its content and read by pydicom, pictures by their endings; of the rest, OpenSlide reads what it
-    knows, and tifffile every other TIFF.
+    DICOM is told by its content and read by pydicom, pictures by their endings; of the rest, OpenSlide reads what
+    scanners write, and tifffile every other TIFF.
 
     Args:
         case_id: For messages.

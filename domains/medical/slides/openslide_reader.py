@@ -1,4 +1,4 @@
-"""Slides in the formats of scanners, by OpenSlide: svs, ndpi, mrxs, scn, bif, vms, svslide, tiled TIFF and others."""
+"""Slides in the formats of scanners, by OpenSlide: svs, ndpi, mrxs, scn, bif, vms, svslide and others."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipelines.errors import CaseError
 
 __all__ = ["OpenSlideSlide", "openslide_reads"]
 
-_COARSEST_TAG = 10.0
-"""A TIFF resolution that makes pixels larger than this is a hint for printing (72 dpi is 353 µm)."""
-
 
 def openslide_reads(path: Path) -> bool:
-    """Whether OpenSlide knows the format."""
+    """Whether OpenSlide knows the scanner's format.
+
+    It would open any tiled TIFF, but without what OME-XML says and without levels that are kept in SubIFDs.
+    """
     import openslide
 
-    return openslide.OpenSlide.detect_format(path) is not None
+    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
 
 
 class OpenSlideSlide(Slide):
@@ -77,8 +77,7 @@ def _facts(file: Any) -> SlideFacts:
         Level(width, height, downsample)
         for (width, height), downsample in zip(file.level_dimensions, file.level_downsamples, strict=True)
     )
-    coarsest = _COARSEST_TAG if vendor == "generic-tiff" else 100.0
-    mpp = usable_mpp(said.get("openslide.mpp-x"), said.get("openslide.mpp-y"), coarsest=coarsest)
+    mpp = usable_mpp(said.get("openslide.mpp-x"), said.get("openslide.mpp-y"))
     try:
         power: float | None = float(said["openslide.objective-power"])
     except (KeyError, ValueError):

@@ -162,7 +162,8 @@ class Slide(ABC):
     def overview(self, scale: float | Sequence[float]) -> NDArray[np.uint8]:
         """The whole slide, each pixel of which covers `scale` (or x, y) pixels of level 0."""
         across, down = (scale, scale) if isinstance(scale, (int, float)) else scale
-        width, height = max(1, int(self.width / across)), max(1, int(self.height / down))
+        # Whole pixels; 899.9999 are 900.
+        width, height = (max(1, int(one + 1e-6)) for one in (self.width / across, self.height / down))
         return self.scaled(0, 0, width, height, scale=(across, down))
 
     def _in_blocks(self, x: int, y: int, width: int, height: int, scale: Sequence[float]) -> NDArray[np.uint8]:
