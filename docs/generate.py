@@ -44,11 +44,18 @@ import attention_pages  # noqa: E402
 
 __all__ = ["PAGES", "commands", "expected", "render", "sections"]
 
-PAGES = (DOCS / "reference" / "command-line.md", DOCS / "reference" / "configuration.md", attention_pages.INDEX)
+PAGES = (
+    DOCS / "reference" / "command-line.md",
+    DOCS / "reference" / "configuration.md",
+    DOCS / "reference" / "reid-configuration.md",
+    attention_pages.INDEX,
+)
 TASK = "medical/segmentation"
 
 _PART = re.compile(r"(<!-- generated: (?P<kind>\w+) (?P<name>[^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
-_TOLD_ELSEWHERE = {"model.attention": "a section with a name, and the arguments of that mechanism"}
+_TOLD_ELSEWHERE = dict.fromkeys(
+    ("model.attention", "model.mixer"), "a section with a name, and the arguments of that mechanism"
+)
 """Keys whose variants have a home of their own: a new mechanism changes no page."""
 
 
@@ -77,9 +84,9 @@ def sections() -> dict[str, Shape]:
     return {key: shape for key, shape in _workflow().fields().items() if shape.model or shape.discriminator}
 
 
-def _workflow() -> Shape:
+def _workflow(task: str = TASK) -> Shape:
     register_tasks()
-    return Shape.of(find_task(TASK).load().Config)
+    return Shape.of(find_task(task).load().Config)
 
 
 def _command_part(name: str) -> str:
@@ -136,7 +143,9 @@ def _command_default(value: Any, kind: Any) -> str:
 
 
 def _section_part(name: str) -> str:
-    fields = _workflow().fields()
+    """`top`, a section of a segmentation workflow, or one of another task's (`reid/retrieval:model`)."""
+    task, _, name = name.rpartition(":")
+    fields = _workflow(task or TASK).fields()
     if name == "top":
         rows = [_row(key, shape, shape.default) for key, shape in fields.items() if key not in sections()]
         return "\n".join(_table(rows))
