@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -133,7 +132,8 @@ def _facts(card: Card) -> Iterable[str]:
     yield f"| looks | {'; '.join(_PATTERNS[one] for one in card.patterns)} ({', '.join(card.patterns)}) |"
     yield f"| multiplications | `{card.cost}` |"
     yield f"| … {TOKENS} tokens, {CHANNELS} channels, {rank} axes | {number:,.0f} million |"
-    yield f"| growth | {_growth(card, rank)} |"
+    power = card.growth(rank, C=CHANNELS)
+    yield f"| growth | with the number of tokens to the power of {power:.2f}, from 100,000 to a million |"
     if card.alternation:
         turns = ", then ".join(", ".join(f"`{key}={one}`" for key, one in layer.items()) for layer in card.alternation)
         yield f"| layers of a stack | {turns}, and again |"
@@ -149,12 +149,6 @@ def _facts(card: Card) -> Iterable[str]:
             "no licence: for understanding and testing only" if card.source.licence == "none" else card.source.licence
         )
         yield f"| published code | [{card.source.repository}@{card.source.commit}]({place}) ({licence}) |"
-
-
-def _growth(card: Card, rank: int) -> str:
-    few, many = (card.cost_of(N=count, C=CHANNELS, rank=rank) for count in (10**5, 10**6))
-    power = math.log10(many / few)
-    return f"with the number of tokens to the power of {power:.2f}, from 100,000 to a million"
 
 
 def _use(card: Card) -> str:

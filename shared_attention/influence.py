@@ -50,7 +50,8 @@ def influence(run: Callable[[Tensor], Tensor], x: Tensor, places: Sequence[Seque
     out = run(copies)
     found = []
     for place in places:
-        token = out[(slice(None), *place)].view(channels, len(x), channels)
+        index: tuple[slice | int, ...] = (slice(None), *place)
+        token = out[index].view(channels, len(x), channels)
         (slope,) = torch.autograd.grad(token.diagonal(dim1=0, dim2=2).sum(), copies, retain_graph=True)
         found.append(slope.view(channels, *x.shape).square().sum((0, -1)).sqrt().mean(0))
     return torch.stack(found)

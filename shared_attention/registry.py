@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
-from math import prod
+from math import log10, prod
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from shared_attention import mechanisms
@@ -150,6 +150,11 @@ class Card:
             known["D"] = known.get("D") or known["C"] // known["H"]
         numbers = {key: prod(one) ** (1 / len(one)) if isinstance(one, tuple) else one for key, one in known.items()}
         return formula(**{key: one for key, one in numbers.items() if key in formula.names and one is not None})
+
+    def growth(self, rank: int, *, C: int = 64) -> float:
+        """The power of the number of tokens that the cost grows with, from 100,000 to a million of them."""
+        few, many = (self.cost_of(N=count, C=C, rank=rank) for count in (10**5, 10**6))
+        return log10(many / few)
 
     def layer_arguments(self, layer: int) -> dict[str, Any]:
         """Arguments that layer number `layer` (from zero) of a stack differs in, such as the shift of every second

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 __all__ = ["did_you_mean", "nearest"]
 
 _LONGEST = 100
-_SHOWN = 30
+_SHOWN = 100
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

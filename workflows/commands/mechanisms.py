@@ -32,8 +32,11 @@ def list_attention(json: JsonOption = False) -> int:
         print_json([_plain(card) for card in every])
         return ExitCode.OK
     print_table(
-        ("name", "kind", "axes", "year", "cost", "title"),
-        [(card.name, card.kind, _axes(card), card.year, card.cost, card.title) for card in every],
+        ("name", "kind", "axes", "order", "cost", "mechanism"),
+        [
+            (card.name, card.kind, _axes(card), "matters" if card.ordered else "–", _growth(card), _titled(card))
+            for card in every
+        ],
     )
     next_steps({}, ["pulvinar attention show NAME", "pulvinar run WORKFLOW model.attention.name=NAME"])
     return ExitCode.OK
@@ -43,7 +46,7 @@ def list_attention(json: JsonOption = False) -> int:
 def show_attention(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A mechanism.")], json: JsonOption = False
 ) -> int:
-    """Show a mechanism's card: paper, cost, arguments, source."""
+    """Show a mechanism's card: what is computed, paper, cost, arguments, published code."""
     from shared_attention import card
 
     try:
@@ -56,11 +59,14 @@ def show_attention(
         return ExitCode.OK
     arguments = plain.pop("arguments")
     rows = [(key, ", ".join(map(str, value)) if isinstance(value, list) else value) for key, value in plain.items()]
-    print_table(("card", name), rows)
+    print_table(("card", plain.pop("name")), [(key.replace("_", " "), value) for key, value in rows[1:] if value != ""])
     if arguments:
         typer.echo()
         print_table(("argument", "type", "default", "meaning"), [(key, *x.values()) for key, x in arguments.items()])
-    next_steps({}, [f"pulvinar run WORKFLOW model.attention.name={name}"])
+    steps = [f"pulvinar attention verify {name}"] if found.fixtures else []
+    if found.kind in ("mixer", "gate"):
+        steps.append(f"pulvinar run WORKFLOW model.attention.name={name}")
+    next_steps({"page": f"docs/reference/attention/{name}.md"}, steps)
     return ExitCode.OK
 
 
@@ -117,18 +123,31 @@ def _axes(card: Card) -> str:
     return "/".join(map(str, sorted(card.ranks)))
 
 
+def _growth(card: Card) -> str:
+    """How the cost of the largest grid that is served grows with its tokens, as `N` or `N^1.5`."""
+    power = round(card.growth(max(card.ranks)), 1)
+    return {1.0: "N", 2.0: "N²"}.get(power, f"N^{power}")
+
+
+def _titled(card: Card) -> str:
+    return f"{card.title}, {card.year}"
+
+
 def _plain(card: Card) -> dict[str, Any]:
     source = card.source
     return {
         "name": card.name,
         "title": card.title,
+        "formula": card.formula,
         "paper": card.paper,
         "year": card.year,
         "kind": card.kind,
+        "family": card.family,
         "axes": sorted(card.ranks),
         "order_matters": card.ordered,
         "patterns": list(card.patterns),
         "cost": card.cost,
+        "cost_grows": _growth(card),
         "source": f"{source.repository}@{source.commit} ({source.licence})" if source else "",
         "fixtures": list(card.fixtures),
         "notes": card.notes,
