@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ class Plan:
             "groups": {name: list(places) for name, places in self.groups.items()},
             "bag_column": list(self.bag_column) if self.bag_column else None,
             "bag_features": self.bag_features,
-            "intervals": {"inner": list(self.intervals.inner), "horizon": self.intervals.horizon},
+            "intervals": {name: _listed(value) for name, value in asdict(self.intervals).items()},
             "baseline": list(self.baseline),
             "judging": {
                 "horizon": self.judging.horizon,
@@ -100,7 +100,12 @@ class Plan:
             groups={name: tuple(places) for name, places in description["groups"].items()},
             bag_column=(column[0], column[1]) if column else None,
             bag_features=description["bag_features"],
-            intervals=Intervals(tuple(intervals["inner"]), intervals["horizon"]),
+            intervals=Intervals(
+                tuple(intervals["inner"]),
+                intervals["horizon"],
+                tuple(intervals["hazard_times"]),
+                tuple(intervals["hazard"]),
+            ),
             baseline=tuple(description["baseline"]),
             judging=Judging(
                 judging["horizon"],
@@ -135,3 +140,7 @@ def measure_follow_up(
     alive = kaplan_meier(time, event).at([0.0, *intervals.ends])
     baseline = 1 - alive[1:] / np.maximum(alive[:-1], 1e-9)
     return intervals, tuple(float(hazard) for hazard in baseline), judging
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -28,6 +28,7 @@ __all__ = ["LoadedPatient", "SurvivalPrediction", "SurvivalPredictor", "discover
 
 _TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".zip")
 _CURVE_POINTS = 25
+_FINE = 2001
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,9 @@ def _bags_of_rows(path: Path, plan: Plan, count: int) -> list[list[Path]]:
 
 def _median(result: SurvivalPrediction, plan: Plan) -> float | None:
     """When survival falls to one half; None where it does not until the horizon."""
-    knots, values = np.array([0.0, *plan.intervals.ends]), np.array([1.0, *result.survival])
-    if values[-1] > 0.5:
-        return None
-    return round(float(np.interp(0.5, values[::-1], knots[::-1])), 4)
+    times = np.linspace(0.0, plan.intervals.horizon, _FINE)
+    survival = plan.intervals.survival_at(result.survival[None], times)[0]
+    return None if survival[-1] > 0.5 else round(float(times[np.argmax(survival <= 0.5)]), 2)
 
 
 def _curve(result: SurvivalPrediction, plan: Plan) -> str:

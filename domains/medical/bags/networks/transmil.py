@@ -91,9 +91,9 @@ class PositionPyramid(nn.Module):
 
     def forward(self, tokens: Tensor, side: int) -> Tensor:
         """`(B, side², D)`, row by row, to the same shape."""
-        image = tokens.transpose(1, 2).reshape(1, -1, side, side)  # (1, D, side, side)
+        image = tokens.transpose(1, 2).reshape(len(tokens), -1, side, side)  # (B, D, side, side)
         mixed: Tensor = image + sum(conv(image) for conv in self.convs)
-        return mixed.flatten(2).transpose(1, 2)  # (1, side², D)
+        return mixed.flatten(2).transpose(1, 2)  # (B, side², D)
 
 
 class NystromLayer(nn.Module):
@@ -124,11 +124,11 @@ class NystromLayer(nn.Module):
         self.conv = nn.Conv1d(heads, heads, kernel, padding=kernel // 2, groups=heads, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`(1, N, D)` to the same shape."""
+        """`(B, N, D)` to the same shape."""
         q, k, v, mean_q, mean_k = self._parts(tokens)
-        values = self._inverse(mean_q, mean_k) @ attend(mean_q, k, v)  # (1, H, L, d)
-        out = attend(q, mean_k, values) + self._along(v)  # (1, H, N', d)
-        out = join_heads(out[:, :, -tokens.shape[1] :], (tokens.shape[1],))  # (1, N, D)
+        values = self._inverse(mean_q, mean_k) @ attend(mean_q, k, v)  # (B, H, L, d)
+        out = attend(q, mean_k, values) + self._along(v)  # (B, H, N', d)
+        out = join_heads(out[:, :, -tokens.shape[1] :], (tokens.shape[1],))  # (B, N, D)
         added: Tensor = self.dropout(self.proj(out.to(tokens.dtype)))
         return tokens + added
 
@@ -147,20 +147,22 @@ class NystromLayer(nn.Module):
         return total / self.heads
 
     def _parts(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Queries, keys, values `(1, H, N', d)` and means of segments `(1, H, L, d)` of the first two."""
+        """Queries, keys, values `(B, H, N', d)` and means of segments `(B, H, L, d)` of the first two."""
         lead = -tokens.shape[1] % self.landmarks
         qkv = functional.pad(self.qkv(self.norm(tokens)), (0, 0, lead, 0))  # zeros, as a layer without bias gives
         qkv = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
         q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, -1))
-        mean_q, mean_k = (part.reshape(1, self.heads, self.landmarks, -1, self.head_dim).mean(3) for part in (q, k))
+        mean_q, mean_k = (part.reshape(*part.shape[:2], self.landmarks, -1, self.head_dim).mean(3) for part in (q, k))
         return q, k, v, mean_q, mean_k
 
     def _inverse(self, mean_q: Tensor, mean_k: Tensor) -> Tensor:
-        """Moore-Penrose inverse of landmarks against landmarks `(1, H, L, L)`, by an iteration of third order."""
+        """Moore-Penrose inverse of landmarks against landmarks `(B, H, L, L)`, by an iteration of third order."""
         with torch.autocast(mean_q.device.type, enabled=False):
             matrix = token_softmax(mean_q @ mean_k.transpose(-2, -1) * self.head_dim**-0.5)
             identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-            inverse = matrix.transpose(-2, -1) / (matrix.sum(-1).amax() * matrix.sum(-2).amax())
+            # One scale for all heads, but for each bag its own: what stands in a batch together is not mixed.
+            scale = matrix.sum(-1).amax((1, 2)) * matrix.sum(-2).amax((1, 2))  # (B,)
+            inverse = matrix.transpose(-2, -1) / scale[:, None, None, None]
             for _ in range(self.steps):
                 product = matrix @ inverse
                 inner = product @ (15 * identity - product @ (7 * identity - product))
@@ -168,6 +170,6 @@ class NystromLayer(nn.Module):
         return inverse
 
     def _along(self, v: Tensor) -> Tensor:
-        """A convolution of values `(1, H, N', d)` along the instances, one kernel a head."""
-        lines: Tensor = self.conv(v[0].permute(2, 0, 1))  # (d, H, N')
-        return lines.permute(1, 2, 0).unsqueeze(0)
+        """A convolution of values `(B, H, N', d)` along the instances, one kernel a head."""
+        lines: Tensor = self.conv(v.permute(0, 3, 1, 2).flatten(0, 1))  # (B * d, H, N')
+        return lines.reshape(v.shape[0], v.shape[-1], self.heads, -1).permute(0, 2, 3, 1)

@@ -71,7 +71,7 @@ class Cmta(Adapter):
         assert isinstance(module, TranslationNetwork)
         genomics = torch.cat([self.inputs[f"x_omic{number}"] for number in range(1, 7)])
         bag, interval = self.inputs["x_path"], self.inputs["Y"]
-        seen = module.translate(genomics, bag)
+        seen = module.translate(genomics[None], bag[None])
         hazards = module(genomics[None], bag[None]).hazards
         return {
             "out.hazards": hazards,

@@ -29,7 +29,7 @@ __all__ = ["Translation", "TranslationNetwork"]
 
 
 class Translation(NamedTuple):
-    """A patient seen twice in each modality, each `(1, D)`: as measured, and translated from the other one."""
+    """Patients seen twice in each modality, each `(B, D)`: as measured, and translated from the other one."""
 
     slide: Tensor
     slide_translated: Tensor
@@ -102,27 +102,36 @@ class TranslationNetwork(SurvivalNetwork):
         if genomics is None or bags is None:
             missing = "genomics" if genomics is None else "slides"
             raise ValueError(f"this network looks at genomics and slides, and there are no {missing}")
-        found = [
-            self.translate(row, bag if mask is None else bag[mask[number]])
-            for number, (row, bag) in enumerate(zip(self.scaling(genomics), bags, strict=True))
-        ]
-        seen = Translation(*(torch.cat(parts) for parts in zip(*found, strict=True)))  # each (B, D)
+        real = [bag if mask is None else bag[mask[number]] for number, bag in enumerate(bags)]
+        seen = self._in_squares(self.scaling(genomics), real)  # each (B, D)
         fused = self.fusion((seen.slide + seen.slide_translated) / 2, (seen.genome + seen.genome_translated) / 2)
         alignment = functional.l1_loss(seen.slide_translated.float(), seen.slide.detach().float())
         alignment = alignment + functional.l1_loss(seen.genome_translated.float(), seen.genome.detach().float())
         hazards, risk = self.head(self.output(fused))
         return SurvivalOutput(hazards, risk, {"alignment": alignment})
 
-    def translate(self, genomics: Tensor, bag: Tensor) -> Translation:
-        """One patient.
+    def _in_squares(self, genomics: Tensor, bags: Sequence[Tensor]) -> Translation:
+        """All patients, those together whose bags fill a square of one size."""
+        sides = [_side(len(bag)) for bag in bags]
+        found: list[Translation | None] = [None] * len(bags)
+        for side in sorted(set(sides)):
+            own = [number for number, one in enumerate(sides) if one == side]
+            filled = torch.stack([torch.cat([bags[at], bags[at][: side * side - len(bags[at])]]) for at in own])
+            translated = self.translate(genomics[own], filled)
+            for place, number in enumerate(own):
+                found[number] = Translation(*(part[place] for part in translated))
+        return Translation(*(torch.stack(parts) for parts in zip(*(one for one in found if one), strict=True)))
+
+    def translate(self, genomics: Tensor, bags: Tensor) -> Translation:
+        """Patients whose bags are of one size.
 
         Args:
-            genomics: `(F,)`, scaled.
-            bag: `(N, C)`, all instances real.
+            genomics: `(B, F)`, scaled.
+            bags: `(B, N, C)`, all instances real.
         """
-        embedded = [embed(genomics[group]) for embed, group in zip(self.embed_groups, self._groups, strict=True)]
-        slide, slide_tokens = self.encode_bag(self.embed_bag(bag)[None])  # (1, D), (1, N', D)
-        genome, genome_tokens = self.encode_groups(torch.stack(embedded)[None])  # (1, D), (1, G, D)
+        embedded = [embed(genomics[:, group]) for embed, group in zip(self.embed_groups, self._groups, strict=True)]
+        slide, slide_tokens = self.encode_bag(self.embed_bag(bags))  # (B, D), (B, N', D)
+        genome, genome_tokens = self.encode_groups(torch.stack(embedded, 1))  # (B, D), (B, G, D)
         slide_translated, _ = self.decode_bag(self.ask_groups(slide_tokens, genome_tokens))
         genome_translated, _ = self.decode_groups(self.ask_bag(genome_tokens, slide_tokens))
         return Translation(slide, slide_translated, genome, genome_translated)
@@ -139,12 +148,12 @@ class _Transformer(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """`(1, N, D)` to the own token `(1, D)` and the others, filled up to a square with the first of them."""
+        """`(B, N, D)` to the own token `(B, D)` and the others, filled up to a square with the first of them."""
+        count = tokens.shape[1]
+        side = _side(count)
         if self.square is not None:
-            count = tokens.shape[1]
-            side = isqrt(count - 1) + 1
-            tokens = torch.cat([tokens, tokens[:, : side * side - count]], 1)  # (1, side², D)
-        tokens = self.first(torch.cat([self.token, tokens], 1))
+            tokens = torch.cat([tokens, tokens[:, : side * side - count]], 1)  # (B, side², D)
+        tokens = self.first(torch.cat([self.token.expand(len(tokens), -1, -1), tokens], 1))
         if self.square is not None:
             tokens = torch.cat([tokens[:, :1], self.square(tokens[:, 1:], side)], 1)
         tokens = self.norm(self.second(tokens))
@@ -160,10 +169,15 @@ class _Question(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, others: Tensor) -> Tensor:
-        """`(1, N, D)` and `(1, M, D)` to `(1, N, D)`."""
+        """`(B, N, D)` and `(B, M, D)` to `(B, N, D)`."""
         q, k, v = self.query(tokens)[:, None], self.key(others)[:, None], self.value(others)[:, None]  # one head
         given: Tensor = self.proj(attend(q, k, v)[:, 0])
         return given
+
+
+def _side(count: int) -> int:
+    """Side of the smallest square that holds so many."""
+    return isqrt(count - 1) + 1
 
 
 def _start(module: nn.Module) -> None:
