@@ -101,7 +101,7 @@ def make_index(
         rows += [
             ("threshold", float(chosen["threshold"])),
             ("false-match rate", float(chosen["false_match_rate"])),
-            ("true-match rate", float(chosen["true_match_rate"])),
+            ("true-match rate", "no pair to tell" if chosen["true_match_rate"] is None else chosen["true_match_rate"]),
         ]
     if index.record["approximate"]:
         rows.append(("recall of the approximate index", index.record["approximate"]["recall_at_10"]))

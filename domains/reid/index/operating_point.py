@@ -24,7 +24,8 @@ def gallery_threshold(gallery: StoredEmbeddings, false_match_rate: float, *, see
     meets. Of large galleries a part of the images asks.
 
     Returns:
-        What `OperatingPoint` holds, `asked_for`, and `images_that_asked`.
+        What `OperatingPoint` holds (the true-match rate is None where no pair is genuine), `asked_for`, and
+        `images_that_asked`.
 
     Raises:
         DataError: No image has an identity, or there are too few pairs for that rate.
@@ -43,4 +44,10 @@ def gallery_threshold(gallery: StoredEmbeddings, false_match_rate: float, *, see
     cameras_known = bool((table["camera"].to_numpy()[known] != "").all())
     rule = MatchingRule("gallery", same_camera_removed=cameras_known, itself_removed=True)
     point = threshold_at(false_match_rate, images.take(asking), images, rule)
-    return {**point.as_dict(), "asked_for": false_match_rate, "images_that_asked": len(asking)}
+    genuine = point.true_match_rate if point.genuine_pairs else None
+    return {
+        **point.as_dict(),
+        "true_match_rate": genuine,
+        "asked_for": false_match_rate,
+        "images_that_asked": len(asking),
+    }

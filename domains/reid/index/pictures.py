@@ -112,7 +112,7 @@ def rows_of_search(found: Sequence[Found], *, queries: Path, gallery: Path | Non
             )
             for hit in result.hits
         ]
-        rows.append(Row(Tile(_read(queries / result.source), titled, f"→ {result.answer}"), tiles))
+        rows.append(Row(Tile(_read(queries / result.source), titled, f"answer: {result.answer}"), tiles))
     return rows
 
 

@@ -246,5 +246,7 @@ def test_the_threshold_of_a_gallery_counts_pairs_of_different_cameras() -> None:
     assert (chosen["impostor_pairs"], chosen["genuine_pairs"]) == (18, 8)
     assert chosen["true_match_rate"] == 1.0
     assert 0.1 < chosen["threshold"] < 0.3
+    alone = gallery_threshold(stored(values, list("abcdef")), 0.2)
+    assert (alone["genuine_pairs"], alone["true_match_rate"]) == (0, None)
     with pytest.raises(DataError, match="a threshold needs identities"):
         gallery_threshold(stored(values, [""] * 6), 0.2)
