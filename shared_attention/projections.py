@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-__all__ = ["flat_mask", "join_heads", "split_heads"]
+__all__ = ["flat_mask", "join_heads", "project_mixed", "split_heads"]
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -30,3 +31,21 @@ def join_heads(x: Tensor, grid: Sequence[int]) -> Tensor:
 def flat_mask(mask: Tensor | None) -> Tensor | None:
     """bool `(B, *S)` as `(B, 1, 1, N)`, which keys each head and query may see."""
     return None if mask is None else mask.flatten(1)[:, None, None]
+
+
+def project_mixed(values: Tensor, maps: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer` of values whose channels were mixed inside each head, without the mixed values in between.
+
+    The maps go into the weights, once a sample, so all tokens are multiplied once instead of twice and are never
+    copied by heads.
+
+    Args:
+        values: `(B, N, C)`, a head being neighbouring channels.
+        maps: `(B, H, D, D)`; row d holds how much of each channel goes into channel d of the head.
+        layer: From `C` channels to `E`, with a bias.
+
+    Returns:
+        `(B, N, E)`.
+    """
+    weight = layer.weight.unflatten(-1, maps.shape[1:3]).transpose(0, 1) @ maps  # (B, H, E, D)
+    return torch.baddbmm(layer.bias, values, weight.transpose(-2, -1).flatten(1, 2))

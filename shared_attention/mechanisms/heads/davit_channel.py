@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from shared_attention.arguments import heads_of
 from shared_attention.contract import TokenMixer, blank
+from shared_attention.projections import project_mixed, split_heads
 from shared_attention.registry import Card, Source, register
 
 __all__ = ["DavitChannel"]
@@ -27,7 +28,7 @@ __all__ = ["DavitChannel"]
         ranks=frozenset({1, 2, 3}),
         ordered=False,
         patterns=("self",),
-        cost="4*N*C**2 + 2*N*C*D",
+        cost="4*N*C**2 + N*C*D + C**2*D",
         formula="A = softmax(qᵀ k / √D)      (H, D, D): channels of a group, scalar products over all tokens\n"
         "y = W (v Aᵀ)",
         source=Source("dingmyu/davit", "fc79470", "MIT"),
@@ -54,8 +55,7 @@ class DavitChannel(TokenMixer):
         self.proj = nn.Linear(dim, dim)
 
     def mix(self, x: Tensor, context: Tensor | None, mask: Tensor | None, context_mask: Tensor | None) -> Tensor:
-        qkv = blank(self.qkv(x), mask).flatten(1, -2).unflatten(-1, (3, self.heads, self.head_dim))
-        values, queries, keys = qkv.permute(2, 0, 3, 1, 4)  # (B, H, N, D) each
-        logits = (queries * self.head_dim**-0.5).transpose(-2, -1) @ keys  # (B, H, D, D)
-        out = values @ logits.softmax(-1).transpose(-2, -1)  # (B, H, N, D)
-        return self.proj(out.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:-1]))  # (B, *S, C)
+        values, queries, keys = blank(self.qkv(x), mask).flatten(1, -2).chunk(3, -1)  # (B, N, C) each
+        queries, keys = (split_heads(part, self.heads) for part in (queries, keys))  # (B, H, N, D)
+        logits = queries.transpose(-2, -1) @ (keys * self.head_dim**-0.5)  # (B, H, D, D)
+        return project_mixed(values, logits.softmax(-1), self.proj).unflatten(1, x.shape[1:-1])  # (B, *S, C)

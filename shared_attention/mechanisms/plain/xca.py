@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from shared_attention.arguments import heads_of
 from shared_attention.contract import TokenMixer, blank
-from shared_attention.projections import join_heads, split_heads
+from shared_attention.projections import project_mixed, split_heads
 from shared_attention.registry import Card, Source, register
 
 __all__ = ["CrossCovariance"]
@@ -31,7 +31,7 @@ __all__ = ["CrossCovariance"]
         ranks=frozenset({1, 2, 3}),
         ordered=False,
         patterns=("self",),
-        cost="4*N*C**2 + 2*N*C*D",
+        cost="4*N*C**2 + N*C*D + C**2*D",
         formula="A = softmax(τ · cos(q_c, k_d))                 (H, D, D): channels c, d as vectors over all tokens\n"
         "y = W (v Aᵀ)",
         source=Source("mindflow-institue/DAEFormer", "9460d3a", "MIT"),
@@ -63,8 +63,8 @@ class CrossCovariance(TokenMixer):
         self.proj = nn.Linear(dim, dim)
 
     def mix(self, x: Tensor, context: Tensor | None, mask: Tensor | None, context_mask: Tensor | None) -> Tensor:
-        q, k, v = (split_heads(part, self.heads) for part in blank(self.qkv(x), mask).chunk(3, -1))  # (B, H, N, D)
-        cosines = functional.normalize(q, dim=-2).transpose(-2, -1) @ functional.normalize(k, dim=-2)  # (B, H, D, D)
-        weights = (cosines * self.temperature).softmax(-1)  # over channels
+        q, k, v = blank(self.qkv(x), mask).flatten(1, -2).chunk(3, -1)  # (B, N, C) each
+        q, k = (functional.normalize(split_heads(part, self.heads), dim=-2) for part in (q, k))  # (B, H, N, D)
+        weights = ((q.transpose(-2, -1) @ k) * self.temperature).softmax(-1)  # (B, H, D, D), over channels
         weights = functional.dropout(weights, self.dropout, self.training)
-        return self.proj(join_heads(v @ weights.transpose(-2, -1), x.shape[1:-1]))
+        return project_mixed(v, weights, self.proj).unflatten(1, x.shape[1:-1])
