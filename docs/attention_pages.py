@@ -154,17 +154,17 @@ def _facts(card: Card) -> Iterable[str]:
 def _use(card: Card) -> str:
     rank = 2 if 2 in card.ranks else max(card.ranks)
     kind = "" if card.kind in ("mixer", "gate") else f', kind="{card.kind}"'
-    given = "".join(f", {key}={value!r}" for key, value in card.small.items())
+    given = "".join(f", {key}={value!r}" for key, value in card.small.items()).replace("'", '"')
     lines = ["```python", "from shared_attention import build", ""]
     lines.append(f'mixer = build("{card.name}", 64, rank={rank}{kind}{given})')
     calls = {
-        "pool": "pooled = mixer(x, mask=mask)          # (B, *S, 64) to (B, K, 64)",
+        "pool": "pooled = mixer(x, mask=mask)  # (B, *S, 64) to (B, K, 64)",
         "pair": "x, y = mixer(x, y, x_mask=x_mask, y_mask=y_mask)",
-        "reducer": "tokens, sizes, source = mixer(x, mask=mask)   # (B, K, E), (B, K), (B, N)",
+        "reducer": "tokens, sizes, source = mixer(x, mask=mask)  # (B, K, E), (B, K), (B, N)",
     }
-    lines.append(calls.get(card.kind, "y = mixer(x, mask=mask)               # (B, *S, 64) to (B, *S, 64)"))
+    lines.append(calls.get(card.kind, "y = mixer(x, mask=mask)  # (B, *S, 64) to (B, *S, 64)"))
     if card.kind in ("mixer", "gate") and card.crosses:
-        lines.append("y = mixer(x, context, context_mask=seen)   # context (B, *T, 64)")
+        lines.append("y = mixer(x, context, context_mask=seen)  # context (B, *T, 64)")
     lines.append("```")
     text = "\n".join(lines)
     if card.kind in ("mixer", "gate") and "self" in card.patterns and not card.ranks.isdisjoint({2, 3}):

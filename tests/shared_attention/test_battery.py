@@ -362,4 +362,5 @@ def test_one_of_each_family_is_compiled_by_inductor(family: str) -> None:
     name = min(key for key, one in cards().items() if one.family == family)
     subject = small_forms[name]
     module, x = subject.module(), subject.tokens()
-    close(subject.run(torch.compile(module, fullgraph=True), x), subject.run(module, x), 1e-4)
+    with torch.no_grad():  # half of the code to compile; gradients are those of the same traced operations
+        close(subject.run(torch.compile(module, fullgraph=True, dynamic=False), x), subject.run(module, x), 1e-4)
