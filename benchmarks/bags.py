@@ -7,6 +7,8 @@ forward in evaluation, then forward and backward of a training step. Memory is t
 `pulvinar run`, theirs with the loader and the trainer of torchmil (its metric left as it is by default). The two take
 turns. Needs torchmil: python -m pip install torchmil.
 
+Seconds are of processor time, which others on the machine do not change.
+
     python benchmarks/bags.py aggregators
     python benchmarks/bags.py epoch
 """
@@ -58,14 +60,14 @@ def one_network(name: str, instances: int, features: int, *, training: bool) -> 
     settings = TypeAdapter(ModelSettings).validate_python({"name": name, **NETWORKS[name]})
     network = build_network(settings, features=features, classes=2).train(training)
     bag = torch.randn(1, instances, features)
-    started = time.perf_counter()
+    started = time.process_time()
     if training:
         output = network(bag)
         network.network.losses(output, torch.tensor([1]), cross_entropy)["loss"].backward()
     else:
         with torch.inference_mode():
             output = network(bag)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     if not bool(output.logits.isfinite().all()):
         raise SystemExit(f"{name} gives {output.logits}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -112,10 +114,10 @@ def epoch(given: argparse.Namespace) -> dict[str, Any]:
         for turn in range(given.turns + 1):  # the first of each warms up
             for name, run in (("ours", ours), ("torchmil", theirs))[:: 1 if turn % 2 else -1]:
                 torch.manual_seed(turn)
-                started = time.perf_counter()
+                started = time.process_time()
                 run(turn)
                 if turn:
-                    times[name].append(time.perf_counter() - started)
+                    times[name].append(time.process_time() - started)
     for name, values in times.items():
         print(f"{name}: {told(values, ' s', 3)} an epoch of {bags} bags, {least} to {most} × {features}")
     pairs = [theirs / ours for ours, theirs in zip(times["ours"], times["torchmil"], strict=True)]

@@ -48,6 +48,7 @@ PAGES = (
     DOCS / "reference" / "command-line.md",
     DOCS / "reference" / "configuration.md",
     DOCS / "reference" / "reid-configuration.md",
+    DOCS / "reference" / "bags.md",
     attention_pages.INDEX,
 )
 TASK = "medical/segmentation"
