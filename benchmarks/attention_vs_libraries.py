@@ -32,7 +32,6 @@ from torch import Tensor, nn
 
 from shared_attention import build
 from shared_attention.published import load_published
-from shared_attention.testing import random_weights
 
 __all__ = ["Contest", "contests", "contest_times"]
 
@@ -114,6 +113,17 @@ def tokens(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(3))
 
 
+def drawn(module: nn.Module) -> nn.Module:
+    """The weights that the library starts with, moved a little: large ones would saturate every softmax, and then
+    processors calculate with numbers so small that they are slow with them.
+    """
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
 def _plain(theirs: nn.Module, qkv: str, proj: str) -> nn.Module:
     """Full attention with the weights of a module whose queries, keys and values come from one layer."""
     state = theirs.state_dict()
@@ -127,7 +137,7 @@ def _plain(theirs: nn.Module, qkv: str, proj: str) -> nn.Module:
 def _monai_self_attention() -> Contest:
     from monai.networks.blocks.selfattention import SABlock
 
-    theirs = random_weights(SABlock(DIM, HEADS, qkv_bias=True, use_flash_attention=True))
+    theirs = drawn(SABlock(DIM, HEADS, qkv_bias=True, use_flash_attention=True))
     ours = _plain(theirs, "qkv", "out_proj")
     return Contest("monai full", ours, ours, theirs, theirs, tokens(2, 1024, DIM))
 
@@ -135,7 +145,7 @@ def _monai_self_attention() -> Contest:
 def _monai_cross_attention() -> Contest:
     from monai.networks.blocks.crossattention import CrossAttentionBlock
 
-    theirs = random_weights(CrossAttentionBlock(DIM, HEADS, qkv_bias=True, use_flash_attention=True))
+    theirs = drawn(CrossAttentionBlock(DIM, HEADS, qkv_bias=True, use_flash_attention=True))
     state, context = theirs.state_dict(), tokens(2, 256, DIM)
     ours = build("full", DIM, rank=1, heads=HEADS)
     ours.load_state_dict(
@@ -168,7 +178,7 @@ def _monai_window(rank: int) -> Contest:
     from monai.networks.nets.swin_unetr import WindowAttention
 
     size = (WINDOW,) * rank
-    theirs = random_weights(WindowAttention(DIM, HEADS, size, qkv_bias=True))
+    theirs = drawn(WindowAttention(DIM, HEADS, size, qkv_bias=True))
     ours = build("window", DIM, rank=rank, heads=HEADS, window=size)
     state = theirs.state_dict()
     del state["relative_position_index"]
@@ -185,7 +195,7 @@ def _monai_window(rank: int) -> Contest:
 def _timm_self_attention() -> Contest:
     from timm.layers import Attention
 
-    theirs = random_weights(Attention(DIM, HEADS, qkv_bias=True))
+    theirs = drawn(Attention(DIM, HEADS, qkv_bias=True))
     ours = _plain(theirs, "qkv", "proj")
     return Contest("timm full", ours, ours, theirs, theirs, tokens(2, 1024, DIM))
 
@@ -193,7 +203,7 @@ def _timm_self_attention() -> Contest:
 def _timm_window() -> Contest:
     from timm.models.swin_transformer import WindowAttention
 
-    theirs = random_weights(WindowAttention(DIM, HEADS, window_size=WINDOW))
+    theirs = drawn(WindowAttention(DIM, HEADS, window_size=WINDOW))
     arguments = {"dim": DIM, "num_heads": HEADS, "window_size": WINDOW}
     return _windows("timm window", "swin_window_attention", theirs, arguments, theirs)
 
@@ -201,7 +211,7 @@ def _timm_window() -> Contest:
 def _timm_window_v2() -> Contest:
     from timm.models.swin_transformer_v2 import WindowAttention
 
-    theirs = random_weights(WindowAttention(DIM, (WINDOW, WINDOW), HEADS))
+    theirs = drawn(WindowAttention(DIM, (WINDOW, WINDOW), HEADS))
     arguments = {"dim": DIM, "num_heads": HEADS, "window_size": (WINDOW, WINDOW)}
     return _windows("timm window_v2", "swinv2_window_attention", theirs, arguments, theirs)
 
@@ -210,7 +220,7 @@ def _timm_swin_block(shift: int) -> Contest:
     from timm.models.swin_transformer import SwinTransformerBlock
 
     sizes = {"num_heads": HEADS, "window_size": WINDOW, "shift_size": shift}
-    theirs = random_weights(SwinTransformerBlock(DIM, (SIDE, SIDE), **sizes))
+    theirs = drawn(SwinTransformerBlock(DIM, (SIDE, SIDE), **sizes))
     arguments = {"dim": DIM, "input_resolution": (SIDE, SIDE), **sizes}
     ours = load_published("swin_block", arguments, theirs.state_dict())
     name = "timm window, block, shifted" if shift else "timm window, block"
@@ -220,7 +230,7 @@ def _timm_swin_block(shift: int) -> Contest:
 def _timm_davit_spatial() -> Contest:
     from timm.models.davit import WindowAttention
 
-    theirs = random_weights(WindowAttention(DIM, (WINDOW, WINDOW), HEADS))
+    theirs = drawn(WindowAttention(DIM, (WINDOW, WINDOW), HEADS))
     ours = build("davit_spatial", DIM, rank=2, heads=HEADS, window=WINDOW)
     ours.load_state_dict(theirs.state_dict())
 
@@ -233,7 +243,7 @@ def _timm_davit_spatial() -> Contest:
 def _timm_davit_channel() -> Contest:
     from timm.models.davit import ChannelAttention
 
-    theirs = random_weights(ChannelAttention(DIM, HEADS, qkv_bias=True))
+    theirs = drawn(ChannelAttention(DIM, HEADS, qkv_bias=True))
     arguments = {"dim": DIM, "num_heads": HEADS, "qkv_bias": True}
     ours = load_published("davit_channel_attention", arguments, theirs.state_dict())
     return Contest("timm davit_channel", ours, ours, theirs, theirs, tokens(1, SIDE**2, DIM))
@@ -242,7 +252,7 @@ def _timm_davit_channel() -> Contest:
 def _timm_xca() -> Contest:
     from timm.models.xcit import XCA
 
-    theirs = random_weights(XCA(DIM, HEADS, qkv_bias=True))
+    theirs = drawn(XCA(DIM, HEADS, qkv_bias=True))
     arguments = {"dim": DIM, "num_heads": HEADS, "qkv_bias": True}
     ours = load_published("daeformer_channel_attn", arguments, theirs.state_dict())
     return Contest("timm xca", ours, ours, theirs, theirs, tokens(1, SIDE**2, DIM))
@@ -265,7 +275,7 @@ def _images(name: str, ours: nn.Module, theirs: nn.Module, dim: int = DIM) -> Co
 def _timm_halo() -> Contest:
     from timm.layers.halo_attn import HaloAttn
 
-    theirs = random_weights(HaloAttn(DIM, num_heads=HEADS, block_size=8, halo_size=3))
+    theirs = drawn(HaloAttn(DIM, num_heads=HEADS, block_size=8, halo_size=3))
     arguments = {"dim": DIM, "num_heads": HEADS, "block_size": 8, "halo_size": 3}
     return _images("timm halo", load_published("halo_attention", arguments, theirs.state_dict()), theirs)
 
@@ -273,7 +283,7 @@ def _timm_halo() -> Contest:
 def _timm_eca() -> Contest:
     from timm.layers import EcaModule
 
-    theirs = random_weights(EcaModule(kernel_size=3))
+    theirs = drawn(EcaModule(kernel_size=3))
     ours = load_published("eca", {"channel": DIM, "k_size": 3}, theirs.state_dict())
     return _images("timm eca", ours, theirs)
 
@@ -287,7 +297,7 @@ def _timm_pool() -> Contest:
 def _timm_reduction() -> Contest:
     from timm.models.pvt_v2 import Attention
 
-    theirs = random_weights(Attention(DIM, HEADS, sr_ratio=4))
+    theirs = drawn(Attention(DIM, HEADS, sr_ratio=4))
     names = {"sr": "coarser.reduce.conv", "norm": "coarser.norm"}
     state = {
         f"{names.get(layer, layer)}.{kind}": value
@@ -308,7 +318,7 @@ def _timm_reduction() -> Contest:
 def _timm_shvit() -> Contest:
     from timm.models.shvit import SHSA
 
-    theirs = random_weights(SHSA(DIM, qk_dim=16, pdim=32))
+    theirs = drawn(SHSA(DIM, qk_dim=16, pdim=32))
     ours = load_published("shvit_shsa", {"dim": DIM, "qk_dim": 16, "pdim": 32}, theirs.state_dict())
     return _images("timm single_head", ours, theirs)
 
@@ -317,7 +327,7 @@ def _timm_maxvit(kind: str) -> Contest:
     from timm.models.maxxvit import MaxxVitTransformerCfg, PartitionAttentionCl
 
     config = MaxxVitTransformerCfg(dim_head=DIM // HEADS, window_size=(WINDOW, WINDOW), grid_size=(WINDOW, WINDOW))
-    theirs = random_weights(PartitionAttentionCl(DIM, kind, config))
+    theirs = drawn(PartitionAttentionCl(DIM, kind, config))
     state = {name: value for name, value in theirs.state_dict().items() if not name.endswith("relative_position_index")}
     arguments = {
         "dim": DIM,
