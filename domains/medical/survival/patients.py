@@ -153,7 +153,7 @@ def _features(path: Path, status: tuple[int, int], case_id: str, names: tuple[st
     wrong = (np.isnan(values) & chosen.notna().to_numpy()) | np.isinf(values)
     if wrong.any():
         row, column = (int(found[0]) for found in np.nonzero(wrong))
-        raise DataError(f"{path.name}: {names[column]} in line {row + 2} is {chosen.iat[row, column]!r}, not a number")
+        raise DataError(f"{path.name}: {names[column]} in line {row + 2} is {str(chosen.iat[row, column])!r}, not a number")
     identifiers = [normal_identifier(str(one)) for one in frame[case_id]]
     first: dict[str, int] = {}
     for row, identifier in enumerate(identifiers):
