@@ -72,6 +72,7 @@ def _view(contents: RunContents, run: RunFolder) -> dict[str, Any]:
         "cases_left_out": max(len(judged.ranked) - _MOST_ROWS, 0),
         "gallery": _gallery(contents, judged),
         "curves": _curves(contents),
+        "optimism": _optimism(contents, judged),
         "parts": _parts(contents),
         "leaks": _leaks(contents),
         "settings": _settings(contents),
@@ -161,6 +162,26 @@ def _standing(rank: int | None, count: int) -> str:
 def _ordinal(number: int) -> str:
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def _optimism(contents: RunContents, judged: Judged) -> list[dict[str, Any]]:
+    """What the validation part said in the epoch that it chose, beside the test part: `label, validation, test, gap`.
+
+    The gap is above zero where the validation part looked better than the test part turned out.
+    """
+    best = contents.status.get("best_epoch")
+    if contents.part != "test" or not isinstance(contents.status.get("best_score"), (int, float)):
+        return []
+    chosen = next((row for row in contents.history if row.get("epoch") == best), {})
+    rows = []
+    for metric in judged.summed:
+        said = chosen.get(f"validation/{metric.name}")
+        found = judged.summary(OVER_CLASSES, metric.name)
+        if said is None or found is None or not metric.better or not math.isfinite(found.mean):
+            continue
+        gap = said - found.mean if metric.better == "higher" else found.mean - said
+        rows.append({"label": metric.label, "validation": said, "test": found.mean, "gap": gap})
+    return rows
 
 
 def _curves(contents: RunContents) -> list[tuple[str, Any]]:
