@@ -52,7 +52,7 @@ def claims(truth: Flags, score: Scores) -> tuple[NDArray[np.intp], NDArray[np.in
     order = np.argsort(-score, kind="stable")
     ordered = score[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # the last of equal scores
-    return np.cumsum(truth[order])[ends], ends + 1
+    return np.cumsum(truth[order], dtype=np.intp)[ends], ends + 1
 
 
 def class_counts(truth: Flags, decided: Flags) -> tuple[NDArray[np.intp], ...]:
