@@ -35,6 +35,9 @@ Judged = dict[str, tuple[str, float]]
 """Case id → group and value."""
 
 
+_CASES: dict[tuple[str, int], Any] = {}
+
+
 def options() -> argparse.Namespace:
     made = parser(__doc__ or "", turns=1)
     made.add_argument("--sets", nargs="+", default=list(SETS), choices=SETS)
@@ -61,7 +64,9 @@ def judged(name: str, variant: str, seed: int, changes: list[str]) -> tuple[Judg
     told = [*VARIANTS[variant], f"seed={seed}", "split.validation=0", "train.device=cpu", *changes]
     config = load_workflow(path, told).config
     task = find_task(config.task).load()(config)
-    cases = prepare_cases(task)
+    if (name, seed) not in _CASES:  # the parts of a seed are the same for every network
+        _CASES[name, seed] = prepare_cases(task)
+    cases = _CASES[name, seed]
     training, test = cases.part("train"), cases.part("test")
     task.fit(training)
     started = time.perf_counter()

@@ -209,6 +209,9 @@ class LossSettings(Section):
     """Weight of the batch-hard triplet loss."""
     margin: float | None = Field(default=None, ge=0)
     """Margin of the triplet loss; null is the soft margin."""
+    compare: Literal["before", "after"] = "before"
+    """Which feature distances are learned on: before the neck (the usual triplet), or after it, where the channels
+    are centred, as losses of cosines like it."""
     circle: float = Field(default=0.0, ge=0)
     """Weight of the circle loss."""
     centre: float = Field(default=0.0, ge=0)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from domains.reid.losses import CentreLoss, LearnedWeights, MarginClassifier
 
-__all__ = ["Embedded", "Embedder", "Head"]
+__all__ = ["Branch", "Embedded", "Embedder", "Head"]
 
 
 class Embedded(NamedTuple):
@@ -23,6 +23,20 @@ class Embedded(NamedTuple):
     """
 
     embedding: Tensor
+    logits: Tensor
+
+
+class Branch(NamedTuple):
+    """What a branch gives in training.
+
+    Attributes:
+        before: Feature before the neck `(B, C)`.
+        after: Feature after the neck `(B, C)`.
+        logits: `(B, I)`.
+    """
+
+    before: Tensor
+    after: Tensor
     logits: Tensor
 
 
@@ -115,15 +129,15 @@ class Embedder(nn.Module):
 
     def forward(
         self, image: Tensor, side: Tensor | None = None, labels: Tensor | None = None
-    ) -> Embedded | dict[str, tuple[Tensor, Tensor]]:
-        """`(B, 3, H, W)` → embeddings and logits; in training branch → feature before the neck `(B, C)`, logits."""
+    ) -> Embedded | dict[str, Branch]:
+        """`(B, 3, H, W)` → embeddings and logits; in training a `Branch` for each branch."""
         features = self.backbone(image, side)
         if self.training:
             found = {}
             for name, feature in features.items():
                 feature = feature.float()
-                _, logits = self.heads["global" if name == "pair" else name](feature, labels)
-                found[name] = (feature, logits)
+                after, logits = self.heads["global" if name == "pair" else name](feature, labels)
+                found[name] = Branch(feature, after, logits)
             return found
         parts, probabilities = [], []
         for name, head in self.heads.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from domains.reid.losses import batch_hard_triplet_loss, circle_loss, identity_loss
-from domains.reid.models.embedder import Embedder
+from domains.reid.models.embedder import Branch, Embedder
 
 if TYPE_CHECKING:
     from domains.reid.settings import LossSettings
@@ -18,12 +18,12 @@ __all__ = ["branch_losses"]
 
 
 def branch_losses(
-    branches: Mapping[str, tuple[Tensor, Tensor]], labels: Tensor, settings: LossSettings, network: Embedder
+    branches: Mapping[str, Branch], labels: Tensor, settings: LossSettings, network: Embedder
 ) -> dict[str, Tensor]:
     """`loss`, and its parts.
 
     Args:
-        branches: Branch → feature before the neck `(B, C)` and logits `(B, I)`.
+        branches: What each branch gives.
         labels: Identity of each picture `(B,)`.
         settings: Weights of the parts.
         network: The network; it holds centres and the weights of branches.
@@ -33,10 +33,11 @@ def branch_losses(
     """
     totals: dict[str, Tensor] = {}
     parts: dict[str, Tensor] = {}
-    for name, (feature, logits) in branches.items():
+    for name, branch in branches.items():
+        feature = branch.before if settings.compare == "before" else branch.after
         found: dict[str, tuple[float, Tensor]] = {}
         if settings.identity:
-            found["identity"] = settings.identity, identity_loss(logits, labels, smoothing=settings.smoothing)
+            found["identity"] = settings.identity, identity_loss(branch.logits, labels, smoothing=settings.smoothing)
         if settings.triplet:
             found["triplet"] = settings.triplet, batch_hard_triplet_loss(feature, labels, margin=settings.margin)
         if settings.circle:

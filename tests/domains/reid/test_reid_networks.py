@@ -289,3 +289,19 @@ def test_where_a_network_looked_is_a_map_of_its_places(images, kind):
     heeded = looked_at(network, images[:1], 2)
     assert heeded.shape == ((4, 2) if kind == "vit" else (1, 1))
     assert 0 <= heeded.min() <= heeded.max() <= 1
+
+
+@pytest.mark.parametrize("compare", ["before", "after"])
+def test_distances_are_learned_on_the_feature_that_is_asked_for(compare):
+    from domains.reid.losses import circle_loss, identity_loss
+    from domains.reid.models.embedder import Branch
+    from domains.reid.settings import LossSettings
+    from domains.reid.training.objective import branch_losses
+
+    labels = torch.tensor([0, 0, 1, 1])
+    branch = Branch(torch.randn(4, 8), torch.randn(4, 8), torch.randn(4, 2))
+    network = Embedder(TransformerFeatures(small_vit()), 16, 2)
+    settings = LossSettings(triplet=0, circle=2, smoothing=0.1, compare=compare)
+    found = branch_losses({"global": branch}, labels, settings, network)
+    wanted = identity_loss(branch.logits, labels, smoothing=0.1) + 2 * circle_loss(getattr(branch, compare), labels)
+    torch.testing.assert_close(found["loss"], wanted)
