@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -89,6 +90,23 @@ def write_dicom() -> Callable[..., Path]:
     return _write_dicom
 
 
+def _encapsulate(dataset: Any, frames: list[Image], coding: str) -> None:
+    """JPEG, lossless JPEG 2000, or JPEG in `fragments` of a frame; `no table` has JPEG without offsets."""
+    import imagecodecs
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
+
+    if coding == "jpeg2000":
+        coded = [imagecodecs.jpeg2k_encode(frame, level=0, codecformat="J2K") for frame in frames]
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+    else:
+        coded = [imagecodecs.jpeg8_encode(frame, level=95) for frame in frames]
+        dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+        dataset.PhotometricInterpretation = "YBR_FULL_422"
+    fragments = 3 if coding == "fragments" else 1
+    dataset.PixelData = encapsulate(coded, fragments_per_frame=fragments, has_bot=coding != "no table")
+
+
 def _write_dicom(
     path: Path,
     pixels: Image,
@@ -99,6 +117,7 @@ def _write_dicom(
     flavour: str = "VOLUME",
     series: str = "1.2.3.4",
     missing: tuple[int, ...] = (),
+    coding: str = "",
 ) -> Path:
     """`missing` frames of a TILED_SPARSE level are left out."""
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -141,6 +160,9 @@ def _write_dicom(
             group.PlanePositionSlideSequence = Sequence([position])
             groups.append(group)
         dataset.PerFrameFunctionalGroupsSequence = Sequence(groups)
-    dataset.PixelData = np.stack(frames).tobytes()
+    if coding:
+        _encapsulate(dataset, frames, coding)
+    else:
+        dataset.PixelData = np.stack(frames).tobytes()
     dataset.save_as(path, enforce_file_format=True)
     return path

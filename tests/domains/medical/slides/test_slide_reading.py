@@ -95,6 +95,16 @@ def test_missing_frames_are_white(image: Image, tmp_path: Path, write_dicom: Wri
         np.testing.assert_array_equal(slide.region(256, 0, 256, 256), image[:256, 256:512])
 
 
+@pytest.mark.parametrize(("coding", "apart"), [("jpeg2000", 0), ("jpeg", 12), ("no table", 12), ("fragments", 12)])
+def test_coded_frames_are_decoded(image: Image, tmp_path: Path, write_dicom: Write, coding: str, apart: int) -> None:
+    path = write_dicom(tmp_path / "a.dcm", image[:500, :700], mpp=0.5, coding=coding)
+    with open_slide("case", path) as slide:
+        found = slide.region(0, 0, 700, 500).astype(int)
+    difference = np.abs(found - image[:500, :700])
+    assert np.quantile(difference, 0.99) <= apart
+    assert difference.mean() <= apart / 3
+
+
 def test_a_level_alone_of_labels_is_named(image: Image, tmp_path: Path, write_dicom: Write) -> None:
     path = write_dicom(tmp_path / "a.dcm", image, mpp=0.5, flavour="LABEL")
     with pytest.raises(CaseError, match="only a label"):
