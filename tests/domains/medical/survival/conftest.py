@@ -27,7 +27,7 @@ def _draw_cohort(number: int = 60, *, seed: int = 0, two_slides: int = 5) -> pd.
     frame.insert(2, "survival_months", (np.minimum(hidden, censored) + 0.1).round(2))
     frame.insert(3, "censorship", (hidden > censored).astype(int))
     frame.insert(4, "given_fold", np.arange(number) % 3)
-    frame.loc[7, "age"] = np.nan
+    frame.loc[frame.index == 7, "age"] = np.nan
     return pd.concat([frame, frame.iloc[:two_slides]], ignore_index=True)
 
 
