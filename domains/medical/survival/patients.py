@@ -152,8 +152,9 @@ def _features(path: Path, status: tuple[int, int], case_id: str, names: tuple[st
     values = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
     wrong = (np.isnan(values) & chosen.notna().to_numpy()) | np.isinf(values)
     if wrong.any():
-        row, column = (int(found[0]) for found in np.nonzero(wrong))
-        raise DataError(f"{path.name}: {names[column]} in line {row + 2} is {str(chosen.iat[row, column])!r}, not a number")
+        row, column = (int(places[0]) for places in np.nonzero(wrong))
+        found = str(chosen.iat[row, column])
+        raise DataError(f"{path.name}: {names[column]} in line {row + 2} is {found!r}, not a number")
     identifiers = [normal_identifier(str(one)) for one in frame[case_id]]
     first: dict[str, int] = {}
     for row, identifier in enumerate(identifiers):
