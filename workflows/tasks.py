@@ -33,6 +33,11 @@ TASKS = (
         "domains.reid.classification.task:ClassificationTask",
         "classes that look alike, told apart in pictures",
     ),
+    TaskEntry(
+        "video/skeleton-action",
+        "domains.video.skeleton_action.task:SkeletonActionTask",
+        "actions, told apart by the movement of joints",
+    ),
 )
 
 

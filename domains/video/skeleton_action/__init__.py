@@ -1,0 +1,1 @@
+"""Actions from skeletons."""

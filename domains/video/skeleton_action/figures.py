@@ -1,0 +1,95 @@
+"""Pictures: which joints counted when, and which actions are confused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.video.skeleton_action.predictor import ActionPrediction
+from domains.video.skeletons.joints import JointSet
+from pipelines.cases import Case
+from pipelines.task import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+__all__ = ["draw_clip", "draw_confusion"]
+
+_POSES = 6
+_MOST_NAMED = 40
+
+
+def draw_clip(case: Case, result: ActionPrediction, joints: JointSet, classes: Sequence[str]) -> Figure:
+    """The most important person: poses with joints as large as they count, and joints × frames below."""
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+    person = int(result.pose.any((2, 3)).sum(1).argmax())
+    importance, pose = result.importance[person], result.pose[person]  # (T, J), (T, J, D)
+    frames = len(importance)
+    drawing = Drawing(figsize=(8, 5.5), dpi=90)
+    grid = drawing.add_gridspec(2, _POSES, height_ratios=(1, 1.4))
+    for column, frame in enumerate(np.linspace(0, frames - 1, _POSES).round().astype(int)):
+        axes = drawing.add_subplot(grid[0, column])
+        _draw_pose(axes, pose[frame], importance[frame] / max(float(importance.max()), 1e-12), joints)
+        axes.set_title(f"frame {frame}", fontsize=8)
+    axes = drawing.add_subplot(grid[1, :])
+    axes.imshow(importance.T, aspect="auto", cmap="magma", interpolation="nearest")
+    axes.set_yticks(range(len(joints)), joints.joints, fontsize=6)
+    axes.set(xlabel="frame", ylabel="")
+    best = int(result.probabilities.argmax())
+    told = f"{case.case_id}: {case.labels.get('action', 'unknown')}, taken for {classes[best]}"
+    told += f" ({result.probabilities[best]:.2f})"
+    drawing.suptitle(told, fontsize=9)
+    table = pd.DataFrame(importance, columns=list(joints.joints)).rename_axis("frame").reset_index()
+    caption = f"{told}. Where and when the network looked: the weights of its pool, over joints and frames."
+    return Figure(f"importance-{case.case_id}", _pixels(drawing), caption, table, case.case_id)
+
+
+def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str]) -> Figure:
+    """The confusion matrix; rows are what clips show."""
+    import pandas as pd
+    from matplotlib.figure import Figure as Drawing
+
+    side = min(14.0, 3 + 0.28 * len(classes))
+    drawing = Drawing(figsize=(side, side), dpi=90)
+    axes = drawing.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(classes) <= _MOST_NAMED:
+        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(classes)), classes, fontsize=7)
+        for row, column in np.argwhere(counts):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
+    axes.set(xlabel="taken for", ylabel="shows")
+    total, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
+    table = pd.DataFrame(counts, index=list(classes), columns=list(classes)).rename_axis("shows").reset_index()
+    return Figure("confusion", _pixels(drawing), f"Confusion of {total} clips; {wrong} are wrong.", table)
+
+
+def _draw_pose(axes: Any, pose: NDArray[np.float32], weight: NDArray[np.float32], joints: JointSet) -> None:
+    """The first two axes; pictures count rows downwards, three axes have the second one upright."""
+    seen = pose.any(1)
+    for first, second in joints.bones:
+        ends = [joints.joints.index(first), joints.joints.index(second)]
+        if seen[ends].all():
+            axes.plot(pose[ends, 0], pose[ends, 1], color="0.6", linewidth=1)
+    axes.scatter(pose[seen, 0], pose[seen, 1], s=4 + 60 * weight[seen], c=weight[seen], cmap="magma", vmin=0, vmax=1)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_axis_off()
+    if pose.shape[1] == 2:
+        axes.invert_yaxis()
+
+
+def _pixels(drawing: Drawing) -> NDArray[np.uint8]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(drawing)
+    drawing.tight_layout()
+    canvas.draw()
+    image: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return image

@@ -1,0 +1,115 @@
+"""How actions are judged: the first and the first five guesses, by class and over all clips, and what is confused.
+
+A class without a clip in the part is in no mean over classes. A clip whose prediction failed is wrong, and counts as if
+its class had been given the probability 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.video.skeleton_action.predictor import ActionPrediction
+from pipelines.cases import Case
+from pipelines.errors import CaseError
+from pipelines.evaluation import Metric
+from pipelines.task import MetricRow, Observation
+
+__all__ = ["METRICS", "WHOLE", "confusion", "judge_clip", "judge_clips", "observe_clip", "rank_of", "true_class"]
+
+WHOLE = "clip"
+"""Stands in the column `class` for what is said of a clip whatever its class."""
+_TOP = 5
+_SMALLEST = 1e-6
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("higher", 0.0, "", "share of clips whose most likely class is right"),
+    "accuracy_top5": Metric("higher", 0.0, "", "share of clips whose class is among the five most likely"),
+    "class_accuracy": Metric(
+        "higher", 0.0, "", "share of the clips of a class that is found; the mean is over classes"
+    ),
+    "likelihood": Metric("higher", 0.0, "", "geometric mean of the probability of the truth: exp(-log loss)"),
+    "correct": Metric("higher", 0.0, "", "1 where the most likely class is right, 0 where it is not"),
+    "correct_top5": Metric("higher", 0.0, "", "1 where the class is among the five most likely, 0 where it is not"),
+    "probability": Metric("higher", 0.0, "", "probability of the true class"),
+}
+"""What the numbers mean."""
+
+
+def true_class(case: Case, classes: Sequence[str]) -> int:
+    """Number of the class of a case. Raises `CaseError` where it has none, or one that the model does not know."""
+    name = str(case.labels.get("action", ""))
+    if name not in classes:
+        raise CaseError(
+            case.case_id,
+            f"its action is {name!r}" if name else "no action",
+            hint=f"The model knows {', '.join(classes)}.",
+        )
+    return list(classes).index(name)
+
+
+def rank_of(probabilities: NDArray[np.floating[Any]], truth: int) -> int:
+    """Place of the right class, from 1; of equal ones those that come before it are ahead of it."""
+    right = probabilities[truth]
+    return 1 + int((probabilities > right).sum()) + int((probabilities[:truth] == right).sum())
+
+
+def judge_clip(case: Case, result: ActionPrediction | None, classes: Sequence[str]) -> list[MetricRow]:
+    """What is said of one clip; None is a prediction that failed."""
+    truth = true_class(case, classes)
+    names = ("correct", "correct_top5", "probability")
+    if result is None:
+        return [MetricRow(case.case_id, WHOLE, name, 0.0, "failed: no prediction") for name in names]
+    rank = rank_of(result.probabilities, truth)
+    values = (float(rank == 1), float(rank <= _TOP), float(result.probabilities[truth]))
+    note = "" if rank == 1 else f"{classes[truth]}, taken for {classes[int(result.probabilities.argmax())]}"
+    return [MetricRow(case.case_id, WHOLE, name, value, note) for name, value in zip(names, values, strict=True)]
+
+
+def observe_clip(case: Case, result: ActionPrediction, classes: Sequence[str]) -> Observation:
+    """Truth, decision, place of the truth, and all probabilities; kept in the run's table of predictions."""
+    truth = true_class(case, classes)
+    told = {
+        "truth": classes[truth],
+        "predicted": classes[int(result.probabilities.argmax())],
+        "rank": rank_of(result.probabilities, truth),
+    }
+    return told | {
+        f"probability/{name}": float(value) for name, value in zip(classes, result.probabilities, strict=True)
+    }
+
+
+def judge_clips(
+    cases: Sequence[Case], observed: Mapping[str, Observation], classes: Sequence[str]
+) -> dict[tuple[str, str], float]:
+    """Accuracies over all clips alike and by class, and the likelihood; `(class, metric)` → number."""
+    if not cases:
+        return {}
+    truth = np.array([true_class(case, classes) for case in cases])
+    told = [observed.get(case.case_id) for case in cases]
+    rank = np.array([len(classes) + 1 if one is None else int(one["rank"]) for one in told])
+    chance = np.array([0.0 if one is None else float(one[f"probability/{one['truth']}"]) for one in told])
+    counts = np.bincount(truth, minlength=len(classes))
+    found = np.bincount(truth, rank == 1, len(classes))
+    shares = np.divide(found, counts, out=np.full(len(classes), np.nan), where=counts > 0)
+    return {(name, "class_accuracy"): float(share) for name, share in zip(classes, shares, strict=True)} | {
+        ("mean", "class_accuracy"): float(np.nanmean(shares)),
+        ("mean", "accuracy"): float((rank == 1).mean()),
+        ("mean", "accuracy_top5"): float((rank <= _TOP).mean()) if len(classes) > _TOP else math.nan,
+        ("mean", "likelihood"): float(np.exp(np.log(np.maximum(chance, _SMALLEST)).mean())),
+    }
+
+
+def confusion(cases: Sequence[Case], observed: Mapping[str, Observation], classes: Sequence[str]) -> NDArray[np.intp]:
+    """Counts `(classes, classes)`: rows are what clips show, columns what they were taken for."""
+    place = {name: number for number, name in enumerate(classes)}
+    counts = np.zeros((len(classes), len(classes)), np.intp)
+    for case in cases:
+        if case.case_id in observed:
+            seen = observed[case.case_id]
+            counts[place[str(seen["truth"])], place[str(seen["predicted"])]] += 1
+    return counts

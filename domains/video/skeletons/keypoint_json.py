@@ -1,0 +1,120 @@
+"""Skeletons in COCO's JSON of keypoints, and in PoseTrack's, which adds videos and tracks.
+
+    images: id, file_name [, vid_id or video_id, frame_id]     annotations: image_id, keypoints [, track_id]
+
+Images of one video make a sequence and tracks its persons; an image without a video is a sequence of one frame.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set, require_same
+from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
+from pipelines.errors import DataError
+
+__all__ = ["read_keypoint_json"]
+
+_KNOWN = ("coco17", "posetrack17")
+
+
+def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSet:
+    """The annotated persons of a file.
+
+    Args:
+        path: The JSON.
+        joints: Which joints it holds; left out, its category of persons says so.
+
+    Raises:
+        JointSetMismatch: Its category names other joints, or an annotation has another number.
+        DataError: It is no such file, or persons of a video are not told apart.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        images = {one["id"]: one for one in held["images"]}
+        annotations = held["annotations"]
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check the path.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
+    known = _joints_of(path, held, joints)
+    by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
+    for one in annotations:
+        if one.get("image_id") not in images:
+            raise DataError(f"{path.name}: an annotation is of image {one.get('image_id')!r}, which is not listed")
+        if one.get("keypoints"):
+            by_image[one["image_id"]].append(one)
+    videos: dict[str, list[Any]] = defaultdict(list)
+    for number, image in images.items():
+        video = image.get("vid_id", image.get("video_id"))
+        videos[str(video) if video is not None else Path(str(image.get("file_name", number))).stem].append(number)
+    for members in videos.values():
+        members.sort(key=lambda number: (images[number].get("frame_id", 0), str(images[number].get("file_name", ""))))
+    found = [_sequence(path, name, members, by_image, known) for name, members in videos.items()]
+    return SkeletonSet(known, tuple(one for one in found if one is not None))
+
+
+def _joints_of(path: Path, held: Mapping[str, Any], joints: JointSet | None) -> JointSet:
+    named = [tuple(one["keypoints"]) for one in held.get("categories", ()) if one.get("keypoints")]
+    if len(set(named)) > 1:
+        raise DataError(f"{path.name} has categories of different joints: {len(set(named))} kinds")
+    if not named:
+        if joints is None:
+            raise DataError(f"{path.name} does not say which joints it holds", hint="Name them: --joints coco17, say.")
+        return joints
+    own = next((one for one in map(joint_set, _KNOWN) if one.joints == named[0]), None)
+    own = own or JointSet(f"joints of {path.stem}", named[0])
+    if joints is not None:
+        require_same(joints, own, path.name)
+        return joints
+    return own
+
+
+def _sequence(
+    path: Path,
+    name: str,
+    members: Sequence[Any],
+    by_image: Mapping[Any, Sequence[Mapping[str, Any]]],
+    joints: JointSet,
+) -> SkeletonSequence | None:
+    """Persons `(P, T, J, 2)` of the images of a video; None where nobody was annotated."""
+    persons: dict[Any, int] = {}
+    places = []
+    for frame, image in enumerate(members):
+        for number, one in enumerate(by_image.get(image, ())):
+            track = one.get("track_id", number if len(members) == 1 else None)
+            if track is None and len(by_image[image]) > 1:
+                raise DataError(
+                    f"{path.name}: image {image} of video {name} shows {len(by_image[image])} persons without track_id",
+                    hint="Persons of a video must be told apart: track them, and write their track_id.",
+                )
+            person = persons.setdefault(track, len(persons))
+            if (person, frame) in ((a, b) for a, b, _ in places if b == frame):
+                raise DataError(f"{path.name}: track {track} stands twice in image {image}")
+            places.append((person, frame, _points(path, one, joints)))
+    if not places:
+        return None
+    points = np.full((len(persons), len(members), len(joints), 3), np.nan, np.float32)
+    points[..., 2] = 0
+    for person, frame, values in places:
+        points[person, frame] = values
+    return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name)
+
+
+def _points(path: Path, one: Mapping[str, Any], joints: JointSet) -> np.ndarray[Any, Any]:
+    values = np.asarray(one["keypoints"], np.float32)
+    if values.size != 3 * len(joints):
+        raise JointSetMismatch(
+            f"{path.name}: annotation {one.get('id')} has {values.size} numbers, {joints.name} takes 3 × {len(joints)}",
+            hint="Name the joints that the file holds.",
+        )
+    points: np.ndarray[Any, Any] = values.reshape(-1, 3)
+    # COCO's visibility is 0, 1 (hidden) or 2 (seen); results have a score in its place, which stays as it is.
+    points[:, 2] = np.minimum(points[:, 2], 1.0)
+    return points

@@ -1,0 +1,108 @@
+"""Pickles as data: containers, numbers, text and arrays of numbers, and nothing that could run.
+
+A pickle is a program: it may name any function and call it. Here a name is looked up in a list of five, all of which
+only make arrays, and each of those is a function of ours that takes nothing but plain dtypes. Everything else is an
+`UnsafePickle` before it is imported.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import DataError
+
+__all__ = ["UnsafePickle", "read_pickle"]
+
+_KINDS = "biufSU"
+"""Booleans, integers, floating point, bytes and text: dtypes that hold no objects."""
+
+
+class UnsafePickle(DataError):
+    """A pickle names something that is not plain data."""
+
+
+class _Marker:
+    """Stands for `numpy.ndarray`, which arrays name as their class; it cannot be called."""
+
+
+def _empty(kind: object, *_: object) -> NDArray[Any]:
+    """What `numpy._reconstruct` makes: an array that its state fills afterwards."""
+    if kind is not _Marker:
+        raise UnsafePickle(f"an array of the class {kind!r}; allowed is numpy.ndarray")
+    return np.ndarray((0,), np.uint8)
+
+
+def _dtype(kind: object, *_: object) -> np.dtype[Any]:
+    text = kind.decode() if isinstance(kind, bytes) else kind
+    if not isinstance(text, str) or text.lstrip("<>=|")[:1] not in _KINDS:
+        raise UnsafePickle(f"an array of dtype {kind!r}; allowed are numbers, booleans and text")
+    return np.dtype(text)
+
+
+def _scalar(kind: object, content: object = b"", *_: object) -> Any:
+    if not isinstance(kind, np.dtype) or not isinstance(content, bytes) or len(content) != kind.itemsize:
+        raise UnsafePickle("a scalar that is not made of a plain dtype and its bytes")
+    return np.frombuffer(content, kind)[0]
+
+
+def _encode(text: object, encoding: object = "latin1") -> bytes:
+    """How pickles that Python 2 can read hold bytes."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise UnsafePickle(f"bytes encoded as {encoding!r}; allowed is latin1")
+    return codecs.encode(text, "latin1")
+
+
+_ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _Marker,
+    ("numpy", "dtype"): _dtype,
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): OrderedDict,
+    **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray)},
+}
+
+
+class _DataReader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise UnsafePickle(
+                f"it names {module}.{name}; allowed are containers, numbers, text and NumPy arrays of them",
+                hint="Whoever made it can write the same values as .npz; a pickle from a stranger is never to be run.",
+            ) from None
+
+    def persistent_load(self, _: object) -> Any:
+        raise UnsafePickle("it refers to objects outside of itself")
+
+
+def read_pickle(path: Path) -> Any:
+    """The data of a pickle.
+
+    Raises:
+        UnsafePickle: It names anything but containers, numbers, text and arrays.
+        DataError: It is not there or not readable.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check the path.") from error
+    try:
+        return _DataReader(io.BytesIO(content)).load()
+    except UnsafePickle as error:
+        raise UnsafePickle(f"{path.name}: {error.message}", hint=error.hint) from error
+    except (
+        *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError),
+        *(AttributeError, OverflowError, MemoryError),
+    ) as error:
+        raise DataError(f"{path.name} is not a readable pickle: {type(error).__name__}: {error}") from error
