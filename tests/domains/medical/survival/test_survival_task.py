@@ -14,7 +14,7 @@ from domains.medical.survival.task import SurvivalTask
 from pipelines.errors import CaseError
 from pipelines.task import FinishedItem, SampleKey
 
-SIMULATED = {"source": "simulated", "instances": [4, 4], "features": 5, "share": 0.5, "strength": 3.0, "noise": 0.0}
+SIMULATED = {"source": "simulated", "instances": [4, 6], "features": 5, "share": 0.5, "strength": 3.0, "noise": 0.0}
 CMTA = {"name": "cmta", "dim": 16, "bag_widths": [], "group_widths": [8]}
 
 
@@ -117,7 +117,7 @@ def test_a_planted_signal_is_found_in_simulated_slides_and_told_as_simulated(coh
     for model in ({"name": "slides", "hidden": 8, "dropout": 0.0}, CMTA):
         task, cases = fitted(configure(cohort, data={"bags": SIMULATED}, model=model))
         assert task.describe()["synthetic"]
-        network = train(task, [case for case in cases if case.labels["fold"] != 0], steps=25)
+        network = train(task, [case for case in cases if case.labels["fold"] != 0], steps=40)
         tested = [case for case in cases if case.labels["fold"] == 0]
         _, observed, pooled = judged(task, network, tested)
         assert pooled["survival", "c_index"] > 0.75
