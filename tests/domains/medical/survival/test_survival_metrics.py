@@ -190,11 +190,11 @@ def test_equal_quantiles_make_fewer_intervals_and_too_few_events_are_refused():
         Intervals.from_times([1, 2, 3], [1, 1, 0], count=4)
 
 
-def test_survival_runs_along_lines_and_never_rises():
+def test_inside_an_interval_the_hazard_is_constant_and_survival_never_rises():
     intervals = Intervals((1.0, 3.0), 10.0)
     survival = np.array([[0.8, 0.5, 0.1]])
     found = intervals.survival_at(survival, np.linspace(0, 20, 200))
     assert found[0, 0] == 1
     assert (np.diff(found[0]) <= 1e-12).all()
     assert found[0, -1] == pytest.approx(0.1)
-    assert intervals.survival_at(survival, [2.0])[0, 0] == pytest.approx(0.65)
+    assert intervals.survival_at(survival, [2.0])[0, 0] == pytest.approx((0.8 * 0.5) ** 0.5)
