@@ -73,7 +73,7 @@ def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str]) -> Figure:
 
 def _draw_pose(axes: Any, pose: NDArray[np.float32], weight: NDArray[np.float32], joints: JointSet) -> None:
     """The first two axes; pictures count rows downwards, three axes have the second one upright."""
-    seen = pose.any(1)
+    seen = np.asarray(pose.any(1))
     for first, second in joints.bones:
         ends = [joints.joints.index(first), joints.joints.index(second)]
         if seen[ends].all():

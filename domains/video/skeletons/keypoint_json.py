@@ -85,7 +85,7 @@ def _sequence(
 ) -> SkeletonSequence | None:
     """Persons `(P, T, J, 2)` of the images of a video; None where nobody was annotated."""
     persons: dict[Any, int] = {}
-    places = []
+    places: list[tuple[int, int, Any]] = []
     for frame, image in enumerate(members):
         for number, one in enumerate(by_image.get(image, ())):
             track = one.get("track_id", number if len(members) == 1 else None)
