@@ -1,1 +1,1 @@
-"""Reserved for the video domain."""
+"""Videos and skeletons: frames with their times, and what people do in them."""

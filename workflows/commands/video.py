@@ -1,4 +1,4 @@
-"""`video`: what a video file holds."""
+"""`video`: what a video file holds, and skeletons from other formats."""
 
 from __future__ import annotations
 
@@ -15,12 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["video"]
 
-video = typer.Typer(help="Videos: what can be read of them.", no_args_is_help=True)
-
-
-@video.callback()
-def _group() -> None:
-    """Keeps `validate` a command of its own while it is the only one."""
+video = typer.Typer(help="Videos: what can be read of them, and skeletons from other formats.", no_args_is_help=True)
 
 
 @video.command()
@@ -45,6 +40,47 @@ def validate(
     else:
         _tell(summary, out)
     return summary.exit_code
+
+
+@video.command()
+def convert(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help=".npz, .pkl, .json, .skeleton, or folders of them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")],
+    joints: Annotated[
+        str,
+        typer.Option(help="Which joints the files hold, where they do not say: coco17, jhmdb15, ..., or a JSON file."),
+    ] = "",
+    classes: Annotated[Path | None, typer.Option(help="Text file with a class name in each line.")] = None,
+    split: Annotated[str, typer.Option(help="Which published split of a .pkl to keep, such as sub1.")] = "",
+    json: JsonOption = False,
+) -> int:
+    """Gather skeletons of MMAction2, PYSKL, COCO, PoseTrack, NTU RGB+D or NumPy in one file."""
+    from domains.video.skeletons.opening import find_joints, gather, read_class_names
+    from domains.video.skeletons.sequences import save_skeletons
+    from pipelines.errors import ConfigurationError
+
+    if out.suffix.lower() != ".npz":
+        raise ConfigurationError(f"{out.name} does not end in .npz", hint="Name the file to write: --out clips.npz")
+    names = read_class_names(classes) if classes else ()
+    found = gather(inputs, find_joints(joints) if joints else None, classes=names, split=split)
+    save_skeletons(found, out)
+    told = {
+        "file": str(out),
+        "joints": found.joints.name,
+        "clips": len(found.sequences),
+        "frames": sum(one.coordinates.shape[1] for one in found.sequences),
+        "persons": max(len(one.coordinates) for one in found.sequences),
+        "axes": found.sequences[0].coordinates.shape[3],
+        "without_class": sum(not one.label for one in found.sequences),
+    }
+    if json:
+        print_json(told)
+    else:
+        print_table(("skeletons", ""), [(name, value) for name, value in told.items() if name != "file"])
+        next_steps({"file": out}, ["pulvinar run video/jhmdb-skeleton data.file=" + str(out)])
+    return 0
 
 
 def _tell(summary: BatchSummary, out: Path) -> None:

@@ -1,8 +1,8 @@
 """Pickles as data: containers, numbers, text and arrays of numbers, and nothing that could run.
 
-A pickle is a program: it may name any function and call it. Here a name is looked up in a list of five, all of which
-only make arrays, and each of those is a function of ours that takes nothing but plain dtypes. Everything else is an
-`UnsafePickle` before it is imported.
+A pickle is a program: it may name any function and call it. Here a name is looked up in a short list, all of
+which make arrays or containers; those of arrays are functions of ours that take nothing but plain dtypes. Everything
+else is an `UnsafePickle` before it is imported.
 """
 
 from __future__ import annotations
@@ -45,7 +45,17 @@ def _dtype(kind: object, *_: object) -> np.dtype[Any]:
     text = kind.decode() if isinstance(kind, bytes) else kind
     if not isinstance(text, str) or text.lstrip("<>=|")[:1] not in _KINDS:
         raise UnsafePickle(f"an array of dtype {kind!r}; allowed are numbers, booleans and text")
-    return np.dtype(text)
+    # A copy: the state that follows in the pickle (its byte order) must not reach the dtype that everyone shares.
+    return np.dtype(text, False, True)
+
+
+def _from_buffer(content: object, kind: object, shape: object, order: object, *_: object) -> NDArray[Any]:
+    """How protocol 5 holds arrays that lie in one piece."""
+    if not isinstance(content, (bytes, bytearray)) or not isinstance(kind, np.dtype) or order not in ("C", "F"):
+        raise UnsafePickle("an array that is not made of plain bytes and a plain dtype")
+    if not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
+        raise UnsafePickle(f"an array of shape {shape!r}")
+    return np.frombuffer(content, kind).reshape(shape, order="C" if order == "C" else "F")
 
 
 def _scalar(kind: object, content: object = b"", *_: object) -> Any:
@@ -61,12 +71,19 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
+def _no_bytes() -> bytes:
+    """How pickles that Python 2 can read hold no bytes at all; it takes no arguments, as `bytes` would."""
+    return b""
+
+
 _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): _Marker,
     ("numpy", "dtype"): _dtype,
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     ("_codecs", "encode"): _encode,
+    **{(home, "bytes"): _no_bytes for home in ("builtins", "__builtin__")},
     ("collections", "OrderedDict"): OrderedDict,
     **{(home, kind.__name__): kind for home in ("builtins", "__builtin__") for kind in (set, frozenset, bytearray)},
 }

@@ -155,8 +155,10 @@ def _sequences(
     persons = held["persons"].astype(int) if "persons" in held else np.ones_like(length)
     if pose.ndim != 3 or pose.shape[1] != len(joints) or pose.shape[2] not in (2, 3):
         raise DataError(f"{path.name}: pose {pose.shape}; {joints.name} takes (rows, {len(joints)}, 2 or 3)")
+    if length.ndim != 1 or persons.shape != length.shape:
+        raise DataError(f"{path.name}: persons {persons.shape} for length {length.shape}")
     rows = persons * length
-    if length.ndim != 1 or persons.shape != length.shape or (rows < 1).any() or rows.sum() != len(pose):
+    if (rows < 1).any() or rows.sum() != len(pose):
         raise DataError(f"{path.name}: {len(pose)} rows of pose, but length × persons are {int(rows.sum())}")
     if "confidence" in held and held["confidence"].shape != pose.shape[:2]:
         raise DataError(f"{path.name}: confidence {held['confidence'].shape} for pose {pose.shape}")
