@@ -86,7 +86,7 @@ def open_tracker(
                 parent=parent,
             )
         journal = Journal(journal_path)
-        tracker = Tracker(run, journal, Scrubber(run.root, output), seen=seen)
+        tracker = Tracker(run, journal, Scrubber(run.root, output), seen=seen, delivered_by_parent=parent is not None)
         tracker.record({"event": "state", "state": "RUNNING", "time": _now()})
         tracker.set_tags({f"{key}": value for key, value in settings.tags.items()})
         if parent is None:
@@ -112,6 +112,7 @@ class Tracker:
         journal: Its journal.
         scrubber: Takes folders out of everything that is logged.
         seen: Metrics a resumed run has logged before: repeating them after a restart changes nothing.
+        delivered_by_parent: Whether another run's tracker delivers the journal.
     """
 
     def __init__(
@@ -121,11 +122,13 @@ class Tracker:
         scrubber: Scrubber,
         *,
         seen: set[tuple[str, int, float]] | None = None,
+        delivered_by_parent: bool = False,
     ) -> None:
         self._run = run
         self._journal = journal
         self._scrubber = scrubber
         self._seen = seen or set()
+        self._delivered_by_parent = delivered_by_parent
         self._keys: dict[str, str] = {}
         self._sender: subprocess.Popen[bytes] | None = None
         self._sampler: SystemSampler | None = None
@@ -224,7 +227,7 @@ class Tracker:
         self.record({"event": "state", "state": _MLFLOW_STATES[state], "time": _now()}, durable=True)
         self._journal.close()
         self._journal = None
-        if self._sender is None:
+        if self._delivered_by_parent:
             return True
         self._wait_for_sender(self._run)
         return self._note_outcome(self._run)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from shared_attention import cards
 from shared_attention.parity import verify
-from shared_attention.published import adapter_classes, load_published
+from shared_attention.published import Given, adapter_classes, load_published
 
 
 def test_every_reference_that_a_card_names_is_met(golden_root: Path) -> None:
@@ -74,7 +74,7 @@ def test_equal_is_said_with_the_difference(golden: Callable[..., Path]) -> None:
         ),
         pytest.param({"out.map": torch.zeros(1)}, "different", "out.map is not given", id="an output that we lack"),
         pytest.param({"constructor": {"gate": True}}, "failed", "does not know: gate", id="unknown argument"),
-        pytest.param({"constructor": {"qk_scale": 0.1}}, "failed", "qk_scale=0.1 is not served", id="unserved value"),
+        pytest.param({"constructor": {"qk_scale": 0.1}}, "different", "out differs by", id="a value that counts"),
         pytest.param({"constructor": {"num_heads": 3}}, "failed", "heads 3 does not divide 8", id="heads"),
         pytest.param(
             {"state": {"gate.weight": torch.zeros(1)}}, "failed", "does not know: gate.weight", id="unknown entry"
@@ -90,6 +90,13 @@ def test_what_does_not_fit_is_said(golden: Callable[..., Path], change: dict, st
     assert verdict.status == status
     assert verdict.good == (status == "unclaimed")
     assert re.search(message, verdict.message), verdict.message
+
+
+def test_a_value_that_is_not_served_is_refused_by_name() -> None:
+    given = Given({"act_layer": "relu"})
+    given.only("norm_layer", "layer")  # not given: the authors' default holds
+    with pytest.raises(ValueError, match="act_layer='relu' is not served, only 'gelu'"):
+        given.only("act_layer", "gelu")
 
 
 def test_reference_of_a_card_without_an_adapter_is_missing(

@@ -147,7 +147,7 @@ def test_two_processes_share_a_run_and_one_of_them_writes(folders: tuple[Path, P
     )
     assert done.returncode == ExitCode.OK, done.stderr
     outcome = json.loads(done.stdout)  # one document: the second process says nothing
-    assert Path(outcome["run"]).resolve() == tmp_path / "runs/trial/001"
+    assert (tmp_path / outcome["run"]).resolve() == (tmp_path / "runs/trial/001").resolve()
     assert [folder.name for folder in (tmp_path / "runs/trial").iterdir()] == ["001"]
     assert {row["cases"] for row in outcome["summary"]} == {3}
     assert done.stderr.count("judging 3 test cases") == 1
