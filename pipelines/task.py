@@ -245,7 +245,11 @@ class Task(ABC):
 
     @abstractmethod
     def judge(self, case: Case, result: Any) -> list[MetricRow]:
-        """All judgements of one case; `result=None` (no prediction) gives the worst value of each metric."""
+        """All judgements of one case; `result=None` (no prediction) gives the worst value of each metric.
+
+        Every case gives the same classes and metrics: one that lacks a row counts as failed there. What is known of a
+        class of cases, and not of each case in every class, belongs into `pooled`.
+        """
 
     @abstractmethod
     def draw(self, case: Case, result: Any) -> list[Figure]:

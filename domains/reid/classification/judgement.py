@@ -17,11 +17,14 @@ __all__ = ["METRICS", "draw_confusion", "judge_guess", "pooled_metrics", "rank_o
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("higher", 0.0, "", "share of pictures whose most likely class is right"),
     "accuracy_top5": Metric("higher", 0.0, "", "share of pictures whose class is among the five most likely"),
-    "recall": Metric("higher", 0.0, "", "1 where the class of a picture was found, else 0; by class its recall"),
-    "recall_top5": Metric("higher", 0.0, "", "1 where the class was among the five most likely, else 0"),
+    "recall": Metric("higher", 0.0, "", "share of the pictures of a class that are found; absent classes have none"),
+    "correct": Metric("higher", 0.0, "", "1 where the most likely class is the right one, else 0"),
+    "correct_top5": Metric("higher", 0.0, "", "1 where the right class is among the five most likely, else 0"),
     "likelihood": Metric("higher", 0.0, "", "probability given to the right class"),
 }
 _TOP = 5
+_WHOLE = "picture"
+"""The class of rows of single pictures. Under its own class, a picture would count as failed for all the others."""
 
 
 def rank_of(logits: NDArray[np.float32], label: int) -> int:
@@ -31,31 +34,29 @@ def rank_of(logits: NDArray[np.float32], label: int) -> int:
 
 
 def judge_guess(case: Case, logits: NDArray[np.float32] | None, classes: Sequence[str]) -> list[MetricRow]:
-    """Rows of one picture, under its class; without a prediction each takes the worst value."""
-    name = str(case.labels["identity"])
+    """Rows of one picture; without a prediction each takes the worst value."""
+    names = ("correct", "correct_top5", "likelihood")
     if logits is None:
-        values = {"recall": 0.0, "recall_top5": 0.0, "likelihood": 0.0}
-        return [
-            MetricRow(case.case_id, name, metric, value, "failed: no prediction") for metric, value in values.items()
-        ]
-    rank = rank_of(logits, classes.index(name))
-    values = {
-        "recall": float(rank == 1),
-        "recall_top5": float(rank <= _TOP),
-        "likelihood": float(np.exp(logits[classes.index(name)])),
-    }
+        return [MetricRow(case.case_id, _WHOLE, name, 0.0, "failed: no prediction") for name in names]
+    label = classes.index(str(case.labels["identity"]))
+    rank = rank_of(logits, label)
+    values = (float(rank == 1), float(rank <= _TOP), float(np.exp(logits[label])))
     note = "" if rank == 1 else f"taken for {classes[int(np.argmax(logits))]}"
-    return [MetricRow(case.case_id, name, metric, value, note) for metric, value in values.items()]
+    return [MetricRow(case.case_id, _WHOLE, name, value, note) for name, value in zip(names, values, strict=True)]
 
 
 def pooled_metrics(cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
-    """Accuracy over all pictures alike; one without a prediction is wrong."""
+    """Accuracy over all pictures, and the recall of each class that is there; one without a prediction is wrong."""
     if not cases:
         return {}
     ranks = [observed[case.case_id]["rank"] if case.case_id in observed else None for case in cases]
+    found: dict[str, list[bool]] = {}
+    for case, rank in zip(cases, ranks, strict=True):
+        found.setdefault(str(case.labels["identity"]), []).append(rank == 1)
     first = sum(rank == 1 for rank in ranks) / len(ranks)
     top = sum(rank is not None and rank <= _TOP for rank in ranks) / len(ranks)
-    return {("mean", "accuracy"): first, ("mean", "accuracy_top5"): top}
+    whole = {("mean", "accuracy"): first, ("mean", "accuracy_top5"): top}
+    return whole | {(name, "recall"): sum(hits) / len(hits) for name, hits in sorted(found.items())}
 
 
 def draw_confusion(cases: Sequence[Case], observed: Mapping[str, Observation], classes: Sequence[str]) -> list[Figure]:
