@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,9 +96,11 @@ class FoldResults:
     def pooled(self, task: Task, drawn: Sequence[Case]) -> dict[tuple[str, str], float]:
         """The numbers of the whole set: of each repeat, or of each fold where models cannot be compared; the mean."""
         values: dict[tuple[str, str], list[float]] = {}
+        if self.predictions.empty:
+            return {}
         for ids, observed in self._sets(task.pools_folds):
             chosen = [case for case in drawn if case.case_id in ids]
-            if chosen and observed:
+            if chosen:  # A fold whose every prediction failed counts, and badly.
                 for key, value in pooled_means(task.pooled(chosen, observed)).items():
                     values.setdefault(key, []).append(value)
         return {key: _mean([number for number in numbers if number == number]) for key, numbers in values.items()}
@@ -116,10 +118,13 @@ class FoldResults:
 def _mean_over_repeats(rows: pd.DataFrame) -> pd.DataFrame:
     """One row for each case, class and metric. A repeat in which it is undefined is left out; notes are joined."""
     keys = ["case_id", "group", "class", "metric"]
-    together = rows.groupby(keys, sort=False, as_index=False).agg(
-        value=("value", "mean"), note=("note", lambda notes: "; ".join(dict.fromkeys(note for note in notes if note)))
-    )
+    together = rows.groupby(keys, sort=False, as_index=False).agg(value=("value", "mean"), note=("note", _joined))
     return together[[*keys, "value", "note"]]
+
+
+def _joined(notes: Iterable[str]) -> str:
+    """Each note once, a failure first: whoever counts failures looks at the beginning."""
+    return "; ".join(sorted({note for note in notes if note}, key=lambda note: (not note.startswith("failed"), note)))
 
 
 def _mean(numbers: Sequence[float]) -> float:

@@ -96,9 +96,13 @@ class Judged:
     def summary_classes(self) -> list[str]:
         """Classes of the summary: those of the cases, then what is summed over them where there are several."""
         listed = _in_order(row.class_name for row in self._contents.summaries)
-        if len(self.classes) == 1:
+        own = [name for name in listed if name in self.classes]
+        others = [name for name in listed if name not in self.classes]
+        # Numbers of the whole set may stand under classes that single cases do not have.
+        said = {row.metric for row in self._contents.summaries if row.class_name in own}
+        if len(self.classes) == 1 and all(row.metric in said for row in self._contents.summaries):
             return self.classes
-        return [*self.classes, *(name for name in listed if name not in self.classes)]
+        return [*(own or self.classes), *others]
 
     def strips(self, metric: Metric) -> list[Strip]:
         """One strip for each class of a metric."""

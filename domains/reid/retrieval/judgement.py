@@ -89,7 +89,11 @@ def draw_rankings(
 def _ranked(
     roles: Roles, observed: Mapping[str, Observation], settings: RetrievalJudgeSettings
 ) -> RetrievalResult | None:
-    """The ranking of all queries that have an embedding; None where there is nothing to rank."""
+    """The ranking of all queries that have an embedding; None where there is nothing to rank.
+
+    What is read back from the folds of a cross-validation has none: embeddings are not kept.
+    """
+    observed = {name: seen for name, seen in observed.items() if "embedding" in seen}
     queries = [case for case in roles.queries if case.case_id in observed]
     gallery = [case for case in roles.gallery if case.case_id in observed]
     if not queries or len(gallery) < 2:

@@ -168,7 +168,35 @@ def test_one_site_is_left_out_at_a_time(task_class: type[Any], tmp_path: Path) -
     assert parts[0]["test"] == parts[1]["train"] == [f"case{n:02d}" for n in (0, 2, 4, 6, 8)]
 
 
+def test_a_fold_whose_every_prediction_failed_counts_badly(task_class: type[Any]) -> None:
+    from pipelines.experiment.foldresults import FoldResults, _joined
+
+    class Share(task_class):  # type: ignore[misc]
+        pools_folds = False
+
+        def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
+            return {("all", "predicted"): sum(case.case_id in observed for case in cases) / len(cases)}
+
+    cases = {name: Case(name, name, {}) for name in "abcd"}
+    parts = {(0, 0): (frozenset("ab"), {"a": {}, "b": {}}), (0, 1): (frozenset("cd"), {})}
+    results = FoldResults(cases, pd.DataFrame(), pd.DataFrame(), pd.DataFrame({"case_id": ["a", "b"]}), parts)
+    assert results.pooled(Share(None), list(cases.values())) == {("all", "predicted"): 0.5, ("mean", "predicted"): 0.5}
+    assert _joined(["", "missed", "failed: no room", "missed"]) == "failed: no room; missed"
+
+
 def test_a_fold_that_does_not_exist_is_refused(task_class: type[Any], tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="names fold 7; there are 3"):
         run_workflow(resolved(tmp_path, "cross_validation.only=[7]", "track.enabled=false"))
     shutil.rmtree(tmp_path / "runs")
+
+
+def test_numbers_of_the_whole_set_stand_in_the_report(finished: Path) -> None:
+    from pipelines.reporting.contents import read_run
+    from pipelines.reporting.judged import Judged
+    from pipelines.reporting.report import _results
+    from pipelines.runs import RunFolder
+
+    contents = read_run(RunFolder(finished))
+    results = _results(Judged(contents))
+    shown = {(cell.class_name, cell.metric) for _, cells in results["rows"] for cell in cells if cell is not None}
+    assert shown == {(row.class_name, row.metric) for row in contents.summaries}
