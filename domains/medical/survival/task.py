@@ -41,6 +41,7 @@ class SurvivalTask(Task):
     Config: ClassVar[type[WorkflowConfig]] = SurvivalWorkflow
     metrics: ClassVar[Mapping[str, Metric]] = METRICS
     selection_metric: ClassVar[str] = "c_index"
+    pools_folds: ClassVar[bool] = False  # risks of different models are on different scales
     ranking_metric: ClassVar[str] = "integrated_brier"
     config: SurvivalWorkflow
 
