@@ -29,6 +29,7 @@ class PacketIndex:
         hidden: Packets that an edit list hides.
         repeated: Packets whose time stamp another one has already; they are not counted as frames.
         broken: Why demuxing ended before the end of the file; empty where it did not.
+        counted: Whether all packets share one time stamp: then frames are counted, and `stamps` add up their durations.
     """
 
     stamps: NDArray[np.int64]
@@ -37,6 +38,7 @@ class PacketIndex:
     repeated: int = 0
     broken: str = ""
     notes: tuple[str, ...] = field(default=())
+    counted: bool = False
 
 
 def av_error_types() -> tuple[type[BaseException], ...]:
@@ -82,6 +84,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     stream = container.streams.video[0]
     stamps: list[int] = []
     keys: list[int] = []
+    durations: list[int] = []
     hidden, unstamped, broken = 0, 0, ""
     try:
         for packet in container.demux(stream):
@@ -95,6 +98,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
                 unstamped += 1
                 continue
             stamps.append(stamp)
+            durations.append(packet.duration or 0)
             if packet.is_keyframe:
                 keys.append(stamp)
     except av_error_types() as error:
@@ -108,6 +112,11 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         notes.append(f"{unstamped} packets without a time stamp")
     if broken:
         notes.append(f"the file ends early: {broken}")
+    counted = len(unique) == 1 and len(stamps) > 1 and min(durations) > 0
+    if counted:
+        # Some writers give all frames the time 0, yet each its duration.
+        notes.append(f"all {len(stamps)} frames share one time stamp: their durations tell the times")
+        unique = unique[0] + np.cumsum([0, *durations[:-1]], dtype=np.int64)
     return PacketIndex(
         stamps=unique,
         keys=np.unique(np.array(keys or [unique[0]], dtype=np.int64)),
@@ -115,6 +124,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         repeated=len(stamps) - len(unique),
         broken=broken,
         notes=tuple(notes),
+        counted=counted,
     )
 
 

@@ -38,8 +38,8 @@ class PyAVReader:
         self._threads = threads
         self._open()
         try:
-            self._counted = str(self._container.format.name) == "avi"
             self.packets: PacketIndex = read_packets(self._container, case_id)
+            self._counted = str(self._container.format.name) == "avi" or self.packets.counted
             self.info = self._describe()
         except BaseException:
             self._container.close()
@@ -100,9 +100,10 @@ class PyAVReader:
         """Numbered frames that begin no later than `at`.
 
         Containers without an index (transport streams) may be entered behind the key frame that was asked for: then an
-        earlier one is tried, and at last the beginning of the file.
+        earlier one is tried, and at last the beginning of the file. Where all share one stamp, that is the only start.
         """
-        for start in dict.fromkeys((key, max(key - 1, 0), None)):
+        starts = [None] if self.packets.counted else [key, max(key - 1, 0), None]
+        for start in dict.fromkeys(starts):
             decoder = self._numbered(start)
             first = next(decoder, None)
             if first is not None and first[0] <= at:
@@ -113,7 +114,8 @@ class PyAVReader:
         """Decoded frames from a key frame on (None: from the beginning), each with its number in the file.
 
         The time stamp says which frame it is, so that one that cannot be decoded is not mistaken for the next. AVI has
-        no such stamps, and FFmpeg's guesses are out of order where B-frames are packed: there frames are counted.
+        no such stamps, and FFmpeg's guesses are out of order where B-frames are packed: there frames are counted, and
+        so they are where all packets share one stamp.
         """
         import numpy as np
 

@@ -45,8 +45,12 @@ def write_video(
     options: dict[str, str] | None = None,
     rotation: int = 0,
     skip: int = 0,
+    timeless: bool = False,
 ) -> Path:
-    """Writes a video with a frame for each time stamp, in units of `1 / rate`; an edit list cuts the first `skip`."""
+    """Writes a video with a frame for each time stamp, in units of `1 / rate`; an edit list cuts the first `skip`.
+
+    With `timeless` all packets say that they are shown at 0, as some writers leave them, and each its duration.
+    """
     import av
 
     muxing = {"avoid_negative_ts": "disabled", "use_editlist": "1"} if skip else {}
@@ -68,6 +72,8 @@ def write_video(
             if skip:
                 shift = int(skip / rate / packet.time_base)
                 packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            if timeless:
+                packet.pts = packet.dts = 0
             file.mux(packet)
     return path
 

@@ -31,6 +31,7 @@ FILES = [
     pytest.param("old.avi", {"stamps": EVEN, "codec": "mpeg4"}, 0, id="MPEG-4 in AVI"),
     pytest.param("h264.avi", {"stamps": EVEN}, 0, id="H.264 in AVI"),
     pytest.param("one.mp4", {"stamps": [0]}, 0, id="one frame"),
+    pytest.param("timeless.mp4", {"stamps": EVEN, "timeless": True}, 0, id="one time stamp for all"),
 ]
 
 
