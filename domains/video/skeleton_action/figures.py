@@ -1,25 +1,22 @@
-"""Pictures: which joints counted when, and which actions are confused."""
+"""Pictures: which joints counted when."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.video.action.figures import pixels
 from domains.video.skeleton_action.predictor import ActionPrediction
 from domains.video.skeletons.joints import JointSet
 from pipelines.cases import Case
 from pipelines.task import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
-
-__all__ = ["draw_clip", "draw_confusion"]
+__all__ = ["draw_clip"]
 
 _POSES = 6
-_MOST_NAMED = 40
 
 
 def draw_clip(case: Case, result: ActionPrediction, joints: JointSet, classes: Sequence[str]) -> Figure:
@@ -46,29 +43,7 @@ def draw_clip(case: Case, result: ActionPrediction, joints: JointSet, classes: S
     drawing.suptitle(told, fontsize=9)
     table = pd.DataFrame(importance, columns=list(joints.joints)).rename_axis("frame").reset_index()
     caption = f"{told}. Where and when the network looked: the weights of its pool, over joints and frames."
-    return Figure(f"importance-{case.case_id}", _pixels(drawing), caption, table, case.case_id)
-
-
-def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str]) -> Figure:
-    """The confusion matrix; rows are what clips show."""
-    import pandas as pd
-    from matplotlib.figure import Figure as Drawing
-
-    side = min(14.0, 3 + 0.28 * len(classes))
-    drawing = Drawing(figsize=(side, side), dpi=90)
-    axes = drawing.add_subplot()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= _MOST_NAMED:
-        axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=7)
-        axes.set_yticks(range(len(classes)), classes, fontsize=7)
-        for row, column in np.argwhere(counts):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=6, color=colour)
-    axes.set(xlabel="taken for", ylabel="shows")
-    total, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
-    table = pd.DataFrame(counts, index=list(classes), columns=list(classes)).rename_axis("shows").reset_index()
-    return Figure("confusion", _pixels(drawing), f"Confusion of {total} clips; {wrong} are wrong.", table)
+    return Figure(f"importance-{case.case_id}", pixels(drawing), caption, table, case.case_id)
 
 
 def _draw_pose(axes: Any, pose: NDArray[np.float32], weight: NDArray[np.float32], joints: JointSet) -> None:
@@ -83,13 +58,3 @@ def _draw_pose(axes: Any, pose: NDArray[np.float32], weight: NDArray[np.float32]
     axes.set_axis_off()
     if pose.shape[1] == 2:
         axes.invert_yaxis()
-
-
-def _pixels(drawing: Drawing) -> NDArray[np.uint8]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas: Any = FigureCanvasAgg(drawing)
-    drawing.tight_layout()
-    canvas.draw()
-    image: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
-    return image

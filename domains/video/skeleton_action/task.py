@@ -34,7 +34,7 @@ __all__ = ["SkeletonActionTask"]
 
 
 def _metrics() -> Mapping[str, Metric]:
-    from domains.video.skeleton_action.judging import METRICS
+    from domains.video.action.judging import METRICS
 
     return METRICS
 
@@ -158,19 +158,19 @@ class SkeletonActionTask(Task):
 
     def judge(self, case: Case, result: ActionPrediction | None) -> list[MetricRow]:
         """Whether the action is the first guess, or among the first five, and its probability."""
-        from domains.video.skeleton_action.judging import judge_clip
+        from domains.video.action.judging import judge_clip
 
         return judge_clip(case, result, self._fitted().classes)
 
     def observe(self, case: Case, result: ActionPrediction) -> Observation:
         """Truth, decision and probabilities."""
-        from domains.video.skeleton_action.judging import observe_clip
+        from domains.video.action.judging import observe_clip
 
         return observe_clip(case, result, self._fitted().classes)
 
     def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
         """Accuracies over all clips alike and by class, and the likelihood."""
-        from domains.video.skeleton_action.judging import judge_clips
+        from domains.video.action.judging import judge_clips
 
         # Folds of a cross-validation are judged together, by a task that was not fitted.
         return judge_clips(cases, observed, self._plan.classes if self._plan else self._known_classes())
@@ -184,8 +184,8 @@ class SkeletonActionTask(Task):
 
     def draw_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[Figure]:
         """The confusion matrix."""
-        from domains.video.skeleton_action.figures import draw_confusion
-        from domains.video.skeleton_action.judging import confusion
+        from domains.video.action.figures import draw_confusion
+        from domains.video.action.judging import confusion
 
         classes = self._plan.classes if self._plan else self._known_classes()
         return [draw_confusion(confusion(cases, observed, classes), classes)] if observed else []

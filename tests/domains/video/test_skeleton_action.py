@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from domains.video.action.judging import judge_clip, judge_clips
 from domains.video.skeleton_action.augment import flip, normalise, resample, rotate_and_scale, window
 from domains.video.skeleton_action.clips import select_persons
-from domains.video.skeleton_action.judging import judge_clip, judge_clips
 from domains.video.skeleton_action.network import SkeletonTransformer
 from domains.video.skeleton_action.predictor import ActionPrediction, stretch
 from domains.video.skeleton_action.settings import SkeletonWorkflow

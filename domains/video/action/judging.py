@@ -8,29 +8,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.video.skeleton_action.predictor import ActionPrediction
 from pipelines.cases import Case
 from pipelines.errors import CaseError
 from pipelines.evaluation import Metric
 from pipelines.task import MetricRow, Observation
 
-__all__ = ["METRICS", "WHOLE", "confusion", "judge_clip", "judge_clips", "observe_clip", "rank_of", "true_class"]
+__all__ = [
+    "METRICS",
+    "WHOLE",
+    "Told",
+    "confusion",
+    "judge_clip",
+    "judge_clips",
+    "observe_clip",
+    "rank_of",
+    "true_class",
+]
 
 WHOLE = "clip"
 """Stands in the column `class` for what is said of a clip whatever its class."""
 _TOP = 5
 _SMALLEST = 1e-6
 
+
+class Told(Protocol):
+    """What is judged of a prediction."""
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """float64 `(classes,)`."""
+
+
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("higher", 0.0, "", "share of clips whose most likely class is right"),
     "accuracy_top5": Metric("higher", 0.0, "", "share of clips whose class is among the five most likely"),
     "class_accuracy": Metric(
         "higher", 0.0, "", "share of the clips of a class that is found; the mean is over classes"
+    ),
+    "clip_accuracy": Metric(
+        "higher", 0.0, "", "of each video the share of its clips that are right, where several of one video are judged"
     ),
     "likelihood": Metric("higher", 0.0, "", "geometric mean of the probability of the truth: exp(-log loss)"),
     "correct": Metric("higher", 0.0, "", "1 where the most likely class is right, 0 where it is not"),
@@ -58,7 +79,7 @@ def rank_of(probabilities: NDArray[np.floating[Any]], truth: int) -> int:
     return 1 + int((probabilities > right).sum()) + int((probabilities[:truth] == right).sum())
 
 
-def judge_clip(case: Case, result: ActionPrediction | None, classes: Sequence[str]) -> list[MetricRow]:
+def judge_clip(case: Case, result: Told | None, classes: Sequence[str]) -> list[MetricRow]:
     """What is said of one clip; None is a prediction that failed."""
     truth = true_class(case, classes)
     names = ("correct", "correct_top5", "probability")
@@ -70,14 +91,25 @@ def judge_clip(case: Case, result: ActionPrediction | None, classes: Sequence[st
     return [MetricRow(case.case_id, WHOLE, name, value, note) for name, value in zip(names, values, strict=True)]
 
 
-def observe_clip(case: Case, result: ActionPrediction, classes: Sequence[str]) -> Observation:
-    """Truth, decision, place of the truth, and all probabilities; kept in the run's table of predictions."""
+def observe_clip(
+    case: Case, result: Told, classes: Sequence[str], *, parts: NDArray[np.float64] | None = None
+) -> Observation:
+    """Truth, decision, place of the truth, and all probabilities; kept in the run's table of predictions.
+
+    Args:
+        case: The clip, or the video.
+        result: What was said of it.
+        classes: Names.
+        parts: `(clips, classes)`, probabilities of the clips that a video was judged by, where there are several.
+    """
     truth = true_class(case, classes)
-    told = {
+    told: dict[str, str | int | float] = {
         "truth": classes[truth],
         "predicted": classes[int(result.probabilities.argmax())],
         "rank": rank_of(result.probabilities, truth),
     }
+    if parts is not None:
+        told["clips_right"] = float(np.mean([rank_of(one, truth) == 1 for one in parts]))
     return told | {
         f"probability/{name}": float(value) for name, value in zip(classes, result.probabilities, strict=True)
     }
@@ -101,7 +133,15 @@ def judge_clips(
         ("mean", "accuracy"): float((rank == 1).mean()),
         ("mean", "accuracy_top5"): float((rank <= _TOP).mean()) if len(classes) > _TOP else math.nan,
         ("mean", "likelihood"): float(np.exp(np.log(np.maximum(chance, _SMALLEST)).mean())),
+        **_of_parts(told),
     }
+
+
+def _of_parts(told: Sequence[Observation | None]) -> dict[tuple[str, str], float]:
+    """How often single clips of a video are right; nothing where videos were not judged by several."""
+    if not any(one is not None and "clips_right" in one for one in told):
+        return {}
+    return {("mean", "clip_accuracy"): float(np.mean([0.0 if one is None else one["clips_right"] for one in told]))}
 
 
 def confusion(cases: Sequence[Case], observed: Mapping[str, Observation], classes: Sequence[str]) -> NDArray[np.intp]:
