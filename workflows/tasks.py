@@ -47,7 +47,12 @@ def register_tasks() -> None:
         register_task(entry)
 
 
-ADAPTERS = ("domains.medical.bags.adapters", "domains.medical.survival.adapters", "domains.reid.adapters")
+ADAPTERS = (
+    "domains.medical.bags.adapters",
+    "domains.medical.survival.adapters",
+    "domains.reid.adapters",
+    "domains.video.pose.adapters",
+)
 """Packages that hold published networks of the domains against ours."""
 
 

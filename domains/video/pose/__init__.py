@@ -1,0 +1,1 @@
+"""Where the joints of persons and animals are, in pictures and videos."""

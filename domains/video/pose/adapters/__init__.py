@@ -1,0 +1,1 @@
+"""Published pose networks and losses, held against ours by `pulvinar attention verify`."""

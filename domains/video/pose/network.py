@@ -1,0 +1,108 @@
+"""Pose networks: pictures of one person in, coordinates of joints out, by regression.
+
+frames (B, T, 3, H, W) → encoder → maps (B T, C, h, w) → joint tokens → space-time aggregation → coordinates
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from domains.video.pose.dsta import SpaceTimeAggregation
+from domains.video.pose.flow import ResidualFlow
+from domains.video.pose.tokens import LookedTokens, PooledTokens
+
+__all__ = ["PlainPose", "PoseOutput", "SpaceTimePose"]
+
+
+class PoseOutput(NamedTuple):
+    """What a network says of a batch.
+
+    Attributes:
+        coordinates: `(B, J, 2)`, x and y in shares of the width and height of the input; may lie outside of [0, 1].
+        sigma: `(B, J, 2)` in (0, 1), how far off they may be, in the same unit; None where the network cannot tell.
+        tokens: `(B, T, K, D)` joint tokens; None where there are none.
+    """
+
+    coordinates: Tensor
+    sigma: Tensor | None = None
+    tokens: Tensor | None = None
+
+    @property
+    def score(self) -> Tensor | None:
+        """`(B, J)` in (0, 1): 1 less the mean of sigma."""
+        return None if self.sigma is None else 1 - self.sigma.mean(-1)
+
+
+class SpaceTimePose(nn.Module):
+    """DSTA: an encoder, joint tokens, space-time aggregation, and two heads that all joints share.
+
+    Args:
+        encoder: `(N, 3, H, W)` → `(N, C, h, w)`.
+        channels: `C`.
+        aggregation: Takes the tokens; its number of tokens and channels are theirs.
+        dim: Channels of a token.
+        looking: Whether tokens look for themselves over the map; else it is averaged, as published.
+        prior_mean: Of the learned density of residuals; 0.5 in the release, 0 in the paper.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        channels: int,
+        aggregation: SpaceTimeAggregation,
+        *,
+        dim: int,
+        looking: bool = False,
+        prior_mean: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        tokens = LookedTokens if looking else PooledTokens
+        self.tokens = tokens(channels, aggregation.tokens, dim)
+        self.aggregation = aggregation
+        self.coordinates, self.sigma = (nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2)) for _ in range(2))
+        self.flow = ResidualFlow(prior_mean=prior_mean)
+
+    def forward(self, frames: Tensor) -> PoseOutput:
+        """Looks at clips `(B, T, 3, H, W)`; the middle frame is the one whose joints are told.
+
+        Raises:
+            ValueError: The network takes another number of frames.
+        """
+        known = self.aggregation.frames
+        if frames.ndim != 5 or frames.shape[1] != known:
+            raise ValueError(f"frames {tuple(frames.shape)}; allowed are (B, {known}, 3, H, W)")
+        tokens, places = self.tokens(self.encoder(frames.flatten(0, 1)))  # (B T, K, D), (B T, K, 2)
+        tokens = tokens.unflatten(0, (-1, known))  # (B, T, K, D)
+        joints = self.aggregation(tokens)  # (B, J, D)
+        found = places.unflatten(0, (-1, known))[:, known // 2, self.aggregation.order]  # (B, J, 2)
+        coordinates = found.float() + self.coordinates(joints).float()
+        return PoseOutput(coordinates, self.sigma(joints).float().sigmoid(), tokens)
+
+
+class PlainPose(nn.Module):
+    """What there is to beat: the pooled map of the key frame and one linear layer.
+
+    Args:
+        encoder: `(N, 3, H, W)` → `(N, C, h, w)`.
+        channels: `C`.
+        joints: Joints `J`.
+        frames: Frames of a clip, of which the middle one is looked at.
+    """
+
+    def __init__(self, encoder: nn.Module, channels: int, joints: int, *, frames: int = 1) -> None:
+        super().__init__()
+        self.encoder, self.frames = encoder, frames
+        self.coordinates = nn.Linear(channels, 2 * joints)
+        nn.init.zeros_(self.coordinates.weight)
+        nn.init.constant_(self.coordinates.bias, 0.5)
+
+    def forward(self, frames: Tensor) -> PoseOutput:
+        """Clips `(B, T, 3, H, W)`."""
+        if frames.ndim != 5 or frames.shape[1] != self.frames:
+            raise ValueError(f"frames {tuple(frames.shape)}; allowed are (B, {self.frames}, 3, H, W)")
+        maps = self.encoder(frames[:, self.frames // 2])
+        coordinates = self.coordinates(maps.float().mean((2, 3)))
+        return PoseOutput(coordinates.float().unflatten(-1, (-1, 2)))

@@ -1,0 +1,92 @@
+"""Joint tokens from a feature map: by the published pooling, or by each joint looking for itself.
+
+maps (B, C, h, w) → tokens (B, K, D) and where each token lies in the picture (B, K, 2), in [0, 1]
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from shared_attention.attend import attend
+
+__all__ = ["LookedTokens", "NormedLinear", "PooledTokens", "cell_centres"]
+
+_GAIN = 0.01
+_SMALLEST = 1e-12
+
+
+class NormedLinear(nn.Module):
+    """`y = W x / ‖x‖₂ + b`: the regression layer of residual log-likelihood (Li et al., ICCV 2021).
+
+    Args:
+        inside: Channels in.
+        outside: Channels out.
+    """
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inside, outside)
+        nn.init.xavier_uniform_(self.linear.weight, gain=_GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, inside)` → `(B, outside)`."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=_SMALLEST)
+        scaled: Tensor = nn.functional.linear(x, self.linear.weight) / length + self.linear.bias
+        return scaled
+
+
+class PooledTokens(nn.Module):
+    """The mean of the map, split into joint tokens, as published; tokens lie nowhere.
+
+    Args:
+        channels: Channels of the map.
+        tokens: Joint tokens.
+        dim: Channels of a token.
+    """
+
+    def __init__(self, channels: int, tokens: int, dim: int) -> None:
+        super().__init__()
+        self.tokens, self.dim = tokens, dim
+        self.project = NormedLinear(channels, tokens * dim)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens `(B, K, D)`, and 0 `(B, K, 2)`."""
+        pooled = maps.float().mean((2, 3)).to(maps.dtype)  # (B, C)
+        tokens = self.project(pooled).unflatten(-1, (self.tokens, self.dim))  # (B, K, D)
+        return tokens, tokens.new_zeros(len(tokens), self.tokens, 2)
+
+
+class LookedTokens(nn.Module):
+    """Each token looks over the map with a query of its own, so that it keeps where it found what it looked for.
+
+    Not part of the published network: its pooling gives up places, which few training pictures cannot teach again.
+
+    Args:
+        channels: Channels of the map.
+        tokens: Joint tokens.
+        dim: Channels of a token.
+        width: Channels of queries and keys.
+    """
+
+    def __init__(self, channels: int, tokens: int, dim: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(tokens, width) * 0.2)
+        self.norm = nn.LayerNorm(channels)
+        self.keys = nn.Linear(channels, width)
+        self.values = nn.Linear(channels, dim)
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens `(B, K, D)`, and the mean place `(B, K, 2)` each looked at, x before y."""
+        cells = self.norm(maps.flatten(2).transpose(1, 2))  # (B, N, C)
+        places = cell_centres(maps.shape[2], maps.shape[3]).to(cells)  # (N, 2)
+        values = torch.cat([self.values(cells), places.expand(len(cells), -1, -1)], -1)  # (B, N, D + 2)
+        queries = self.queries.to(cells).expand(len(cells), -1, -1)  # (B, K, width)
+        found = attend(queries[:, None], self.keys(cells)[:, None], values[:, None])[:, 0]  # (B, K, D + 2)
+        return found[..., :-2], found[..., -2:]
+
+
+def cell_centres(height: int, width: int) -> Tensor:
+    """Centres of the cells of a grid in row-major order, `(height · width, 2)`: x and y in [0, 1]."""
+    y, x = torch.meshgrid((torch.arange(height) + 0.5) / height, (torch.arange(width) + 0.5) / width, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], -1)
