@@ -28,6 +28,7 @@ CNN = {
 DCAL: dict[str, dict[str, Any] | None] = {
     "plain": None,
     "DCAL": {},
+    "DCAL, mean of chosen patches": {"summary": "patches"},
     "DCAL, pairs alone": {"local": False},
 }
 

@@ -119,4 +119,7 @@ def _transformer(model: VitSettings, given: InputSettings, sides: int, pretraine
     if model.dcal is None:
         return TransformerFeatures(vit), dim
     dcal = model.dcal
-    return DualCrossAttention(vit, heads=heads, ratio=dcal.ratio, local=dcal.local, pairs=dcal.pairs), dim
+    both = DualCrossAttention(
+        vit, heads=heads, ratio=dcal.ratio, local=dcal.local, pairs=dcal.pairs, summary=dcal.summary
+    )
+    return both, dim

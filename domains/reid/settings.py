@@ -109,6 +109,9 @@ class DcalSettings(Section):
     """Pair-wise cross-attention: in training, a picture also looks at another one; costs nothing at inference."""
     ratio: Share = 0.3
     """Share of the patches that the local branch looks at: 0.3 for re-identification, 0.1 for fine-grained classes."""
+    summary: Literal["class", "patches"] = "class"
+    """Feature of the local branch: its class token, as in the paper, which is the same whichever patches are chosen and
+    so needs none; or the mean of the chosen patches."""
 
     @model_validator(mode="after")
     def _something(self) -> Self:

@@ -10,12 +10,18 @@ Three branches look at the tokens of a plain ViT:
 
 Where the paper leaves a choice: heads are averaged before the roll-out; the class token is always among the selected
 queries; the number of selected patches is rounded down, at least one.
+
+A consequence that the paper does not tell: keys and values of the local branch are all tokens, so what it makes of the
+class token is the same whichever patches are selected beside it. With one such block, and the class token for its
+feature, as in the paper, roll-out and selected patches change nothing, neither a loss nor an embedding. They are then
+left out here (`summary="class"`), which gives the same numbers for less. `summary="patches"` takes the mean of the
+selected patches for the feature instead; there the roll-out counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +71,10 @@ class GlobalLocal(nn.Module):
         x = tokens.gather(1, index) + block.mixer(normed.gather(1, index), normed)
         return feed(block, x)
 
+    def class_token(self, tokens: Tensor) -> Tensor:
+        """Tokens `(B, 1 + N, C)` → the class token after the block `(B, C)`: row 0 of `forward`, whatever is chosen."""
+        return self(tokens, torch.zeros_like(tokens[:, :1, 0], dtype=torch.long))[:, 0]
+
 
 class DualCrossAttention(nn.Module):
     """A ViT with the branches of DCAL.
@@ -75,15 +85,28 @@ class DualCrossAttention(nn.Module):
         ratio: Share of the patches that GLCA selects.
         local: Whether there is a GLCA branch.
         pairs: Whether training has a PWCA branch.
+        summary: What the feature of the GLCA branch is: its `class` token, or the mean of the selected `patches`.
+
+    Raises:
+        ValueError: The ViT has no class token, or no such summary is known.
     """
 
     def __init__(
-        self, vit: VisionTransformer, *, heads: int, ratio: float = 0.3, local: bool = True, pairs: bool = True
+        self,
+        vit: VisionTransformer,
+        *,
+        heads: int,
+        ratio: float = 0.3,
+        local: bool = True,
+        pairs: bool = True,
+        summary: Literal["class", "patches"] = "class",
     ) -> None:
         super().__init__()
         if not vit.has_class_token:
             raise ValueError("DCAL needs a class token, hence a ViT with multi-head attention")
-        self.vit, self.pairs = vit, pairs
+        if summary not in ("class", "patches"):
+            raise ValueError(f"summary {summary!r} is not one of class, patches")
+        self.vit, self.pairs, self.summary = vit, pairs, summary
         self.local = GlobalLocal(vit.dim, heads=heads, hidden=vit.hidden, ratio=ratio) if local else None
         self.local_norm: nn.Module = nn.LayerNorm(vit.dim, eps=vit.norm.eps) if local else nn.Identity()
 
@@ -93,10 +116,13 @@ class DualCrossAttention(nn.Module):
         first = vit.tokens(image, side)
         if self.local is None:
             tokens, out = self._plain(first), {}
+        elif self.summary == "class":
+            tokens = self._plain(first)
+            out = {"local": self.local_norm(self.local.class_token(tokens))}
         else:
             tokens, maps = self_attention(blocks_of(vit), first, vit.drops if vit.training else None)
             chosen = self.local.select(roll_out(maps))
-            out = {"local": self.local_norm(self.local(tokens, chosen)[:, 0])}
+            out = {"local": self.local_norm(self.local(tokens, chosen)[:, 1:].mean(1))}
         branches = {"global": vit.pooled(tokens), **out}
         if self.training and self.pairs and len(image) > 1:
             pair = pair_up(len(image), image.device)

@@ -112,6 +112,28 @@ def test_the_pair_branch_is_gone_at_inference_and_adds_no_parameter(images):
     torch.testing.assert_close(first["global"], TransformerFeatures(plain.vit)(images)["global"], rtol=1e-5, atol=1e-5)
 
 
+def test_the_class_token_of_the_local_branch_is_the_same_whichever_patches_are_chosen(images):
+    network = DualCrossAttention(small_vit(), heads=2, ratio=0.5, pairs=False).eval()
+    tokens, maps = self_attention(blocks_of(network.vit), network.vit.tokens(images))
+    chosen = network.local.select(roll_out(maps))
+    others = torch.tensor([[0, *sorted(set(range(1, 9)) - set(row[1:].tolist()))] for row in chosen])
+    for selection in (chosen, others):
+        whole = network.local_norm(network.local(tokens, selection)[:, 0])
+        torch.testing.assert_close(network(images)["local"], whole, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mean_of_chosen_patches_depends_on_the_roll_out(images):
+    network = DualCrossAttention(small_vit(), heads=2, ratio=0.5, pairs=False, summary="patches").eval()
+    tokens, maps = self_attention(blocks_of(network.vit), network.vit.tokens(images))
+    chosen = network.local.select(roll_out(maps))
+    whole = network.local_norm(network.local(tokens, chosen)[:, 1:].mean(1))
+    torch.testing.assert_close(network(images)["local"], whole, rtol=1e-5, atol=1e-5)
+    every = network.local(tokens, torch.arange(9).expand(4, -1))[:, 1:].mean(1)
+    assert not torch.allclose(whole, network.local_norm(every), atol=1e-3)
+    with pytest.raises(ValueError, match="summary 'mean' is not one of class, patches"):
+        DualCrossAttention(small_vit(), heads=2, summary="mean")
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 9, 32])
 def test_nobody_is_paired_with_itself(count):
     for seed in range(5):
