@@ -29,6 +29,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shared_attention.parts import in_parts
+
 __all__ = [
     "Backend",
     "attend",
@@ -154,6 +156,26 @@ def attend(
     if _SETTING.maps is not None or _SETTING.backend == "oracle":
         _log_once("oracle")
         return attend_oracle(q, k, v, mask=mask, bias=bias, scale=scale, causal=causal, dropout=dropout)
+    if not q.is_cuda and q.ndim >= 4 and _writes_weights(mask, bias):
+        weights = math.prod(q.shape[:-1]) * k.shape[-2]
+
+        def run(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, bias: Tensor | None) -> Tensor:
+            return _attend(q, k, v, mask, bias, scale, causal, dropout)
+
+        return in_parts(run, q, k, v, mask, bias, weights=weights)
+    return _attend(q, k, v, mask, bias, scale, causal, dropout)
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor | None,
+    bias: Tensor | None,
+    scale: float | None,
+    causal: bool,
+    dropout: float,
+) -> Tensor:
     alive = None
     if mask is not None:
         alive = mask.any(-1, keepdim=True)  # (..., N or 1, 1)
@@ -183,6 +205,13 @@ def attend(
         out = functional.scaled_dot_product_attention(q, k, v, rules, dropout, causal, scale=scale)
     out = out.reshape(*lead, *out.shape[-2:])[..., :width]
     return out if alive is None else out.masked_fill(~alive, 0.0)
+
+
+def _writes_weights(mask: Tensor | None, bias: Tensor | None) -> bool:
+    """Whether the CPU writes out weights or rules as large: for a trained bias, and for rules that differ by window."""
+    if bias is not None and bias.requires_grad and torch.is_grad_enabled():
+        return True
+    return any(one is not None and one.ndim >= 4 and one.shape[-4] > 1 for one in (mask, bias))
 
 
 def attend_oracle(

@@ -8,14 +8,16 @@ torch.Size([1, 9, 6, 32])
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 from torch import Tensor, nn
 
 from shared_attention.arguments import heads_of, per_axis
-from shared_attention.attend import attend
+from shared_attention.attend import attend, backend, is_recording
 from shared_attention.contract import TokenMixer, blank
 from shared_attention.grids import crop, gather_halo, group_grid, merge, pad_to_multiple, partition
+from shared_attention.parts import in_parts
 from shared_attention.positions import AxialLogits
 from shared_attention.registry import Card, Source, register
 
@@ -75,9 +77,15 @@ class HaloAttention(nn.Module):
             around.unflatten(-1, (self.heads, -1)).transpose(2, 3).split([self.head_dim, self.value_dim], -1)
         )  # (B, G, H, m, D) and (B, G, H, m, E / H)
         scale = self.head_dim**-0.5
-        bias = self.position(q * scale if self.scale_positions else q, small, wide)  # (B, G, H, n, m)
         visible = real[:, :, None, None] if self.border == "hidden" else None  # (B or 1, G, 1, 1, m)
-        out = attend(q, k, v, mask=visible, bias=bias, scale=scale, dropout=dropout)  # (B, G, H, n, E / H)
+
+        def run(q: Tensor, k: Tensor, v: Tensor, visible: Tensor | None) -> Tensor:
+            bias = self.position(q * scale if self.scale_positions else q, small, wide)  # (B, G, H, n, m)
+            return attend(q, k, v, mask=visible, bias=bias, scale=scale, dropout=dropout)
+
+        whole = is_recording() or backend() != "fused"  # maps are of all windows; what is run again must run the same
+        weights = 0 if whole else prod(q.shape[:-1]) * k.shape[-2]
+        out = in_parts(run, q, k, v, visible, weights=weights)  # (B, G, H, n, E / H)
         sizes = [count * size for count, size in zip(group_grid(x.shape[1:-1], block), small, strict=True)]
         out = merge(out.transpose(2, 3).flatten(3), small, sizes)
         return crop(out, [-(-size // self.stride) for size in grid])  # (B, *S', E)
