@@ -18,9 +18,11 @@ class Metric:
             bounded by the size of the image): it then takes the worst that any case of the table took.
         unit: For example `mm` or `ml`; empty for a ratio.
         summary: One line for tables and reports.
+        label: What people call it (`C-index`); empty where the name, or what reports know of it, is enough.
     """
 
     better: Literal["higher", "lower", "neither"] = "higher"
     worst: float | None = None
     unit: str = ""
     summary: str = ""
+    label: str = ""

@@ -87,14 +87,16 @@ def describe_metric(name: str, described: Mapping[str, Any] | None = None) -> Me
 
     Args:
         name: As tables have it.
-        described: What the run itself says of it (`better`, `unit`, `summary`); goes before what is known here.
+        described: What the run itself says of it (`label`, `better`, `unit`, `summary`); goes before what is known
+            here.
     """
     known = _known(name)
     if not described:
         return known
     better = str(described.get("better", known.better)).replace("neither", "")
     meaning = str(described.get("summary") or known.meaning)
-    return replace(known, unit=str(described.get("unit", known.unit)), better=better, meaning=meaning)
+    label, unit = str(described.get("label") or known.label), str(described.get("unit", known.unit))
+    return replace(known, label=label, unit=unit, better=better, meaning=meaning)
 
 
 def _known(name: str) -> Metric:
@@ -105,4 +107,5 @@ def _known(name: str) -> Metric:
         known = _BY_NAME[base]
         label = f"{known.label} {rest.replace('_', ' ')}"
         return Metric(name, label, known.unit, known.better, known.bounds, known.meaning)
-    return Metric(name, name.replace("_", " "))
+    spoken = name.replace("_", " ")
+    return Metric(name, spoken[:1].upper() + spoken[1:])

@@ -70,7 +70,8 @@ class Judged:
         counted: dict[tuple[str, str, str], int] = {}
         for value in self._contents.values:
             if math.isnan(value.value):
-                key = (value.class_name, describe_metric(value.metric).label, value.note or "not defined")
+                label = describe_metric(value.metric, _mapping(self._contents.metrics.get(value.metric))).label
+                key = (value.class_name, label, value.note or "not defined")
                 counted[key] = counted.get(key, 0) + 1
         together: dict[tuple[str, str, int], list[str]] = {}
         for (class_name, label, note), count in counted.items():

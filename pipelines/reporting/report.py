@@ -201,7 +201,7 @@ def _curves(contents: RunContents) -> list[tuple[str, Any]]:
         own = [name for name in names if name.split("/")[:2] == ["validation", metric]]
         if len(own) == 2:  # one class, which is its own mean
             own = own[:1]
-        label = describe_metric(metric).label
+        label = describe_metric(metric, contents.metrics.get(metric)).label
         lines = _lines(history, own, lead=f"validation/{metric}", strip=f"validation/{metric}/", lead_name="mean")
         charts.append((f"{label} on the validation part", lines, marker))
     if "lr" in names:

@@ -34,14 +34,22 @@ METRICS: Mapping[str, Metric] = {
     "specificity": Metric("higher", 0.0, "", "share of the bags of other classes that is not taken for it"),
     "average_precision": Metric("higher", 0.0, "", "precision averaged over recall, each class against the rest"),
     "likelihood": Metric("higher", 0.0, "", "geometric mean of the probability of the truth: exp(-log loss)"),
-    "brier": Metric("lower", 1.0, "", "mean squared distance of the probabilities from the truth"),
+    "brier": Metric("lower", 1.0, "", "mean squared distance of the probabilities from the truth", "Brier score"),
     "calibration_error": Metric(
         "lower", 1.0, "", "expected calibration error: |accuracy - confidence| over 10 bins of equal width"
     ),
     "correct": Metric("higher", 0.0, "", "1 where the class is right, 0 where it is not"),
-    "probability": Metric("higher", 0.0, "", "probability of the true class (of several labels: the geometric mean)"),
+    "probability": Metric(
+        "higher",
+        0.0,
+        "",
+        "probability of the true class (of several labels: the geometric mean)",
+        "Probability of the truth",
+    ),
     "attention_entropy": Metric("neither", None, "", "entropy of the attention over log N: 0 one instance, 1 all"),
-    "attention_top10": Metric("neither", None, "", "share of the attention that the ten highest instances hold"),
+    "attention_top10": Metric(
+        "neither", None, "", "share of the attention that the ten highest instances hold", "Attention of the top 10"
+    ),
 }
 """What the numbers mean."""
 

@@ -28,13 +28,23 @@ SURVIVAL = "survival"
 """The class of numbers that are not of one time."""
 
 METRICS: Mapping[str, Metric] = {
-    "c_index": Metric(worst=0.0, summary="share of comparable pairs of patients in the right order (Harrell)"),
-    "c_index_ipcw": Metric(worst=0.0, summary="the same, weighted against censoring, up to the horizon (Uno)"),
+    "c_index": Metric(
+        worst=0.0, summary="share of comparable pairs of patients in the right order (Harrell)", label="C-index"
+    ),
+    "c_index_ipcw": Metric(
+        worst=0.0, summary="C-index weighted against censoring, up to the horizon (Uno)", label="Uno's C-index"
+    ),
     "auc": Metric(worst=0.0, summary="area under the ROC curve of events until a time, weighted against censoring"),
     "integrated_brier": Metric(
-        better="lower", summary="weighted squared error of predicted survival, mean over time up to the horizon"
+        better="lower",
+        summary="weighted squared error of predicted survival, mean over time up to the horizon",
+        label="Integrated Brier score",
     ),
-    "nll": Metric(better="lower", summary="negative log-likelihood of the interval of the event or censoring"),
+    "nll": Metric(
+        better="lower",
+        summary="negative log-likelihood of the interval of the event or censoring",
+        label="Negative log-likelihood",
+    ),
 }
 
 
