@@ -18,103 +18,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from bag_training import Bags, positive, train
 from measure import environment, parser, print_table, save
 from sklearn.model_selection import StratifiedKFold
-from torch.nn.functional import cross_entropy
 
-from domains.medical.bags.arrays import Arrays, open_arrays
-from domains.medical.bags.building import build_network
+from domains.medical.bags.arrays import open_arrays
 from domains.medical.bags.model_settings import Abmil, Acmil
 from domains.medical.bags.scores import area_under_roc, likelihood
 from pipelines.fixtures import data_root
 
 SETS = ("musk1", "elephant", "ucsb_breast_cancer", "protein")
-WIDTH, ATTENTION, BATCH = 128, 64, 8
 RATES = (5e-4, 2e-4)
-TRIES: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "abmil": [{"dropout": dropout} for dropout in (0.25, 0.5)],
-    "acmil": [{"mask_share": share, "dropout": 0.25} for share in (0.0, 0.6)],
+_WIDTHS: Mapping[str, Any] = {"hidden": (128,), "attention_hidden": 64}
+TRIES: Mapping[str, Sequence[Abmil | Acmil]] = {
+    "abmil": [Abmil(dropout=dropout, **_WIDTHS) for dropout in (0.25, 0.5)],
+    "acmil": [Acmil(mask_share=share, dropout=0.25, **_WIDTHS) for share in (0.0, 0.6)],
 }
 """What is tried of each method, with each learning rate: four configurations each."""
-
-
-class Bags:
-    """One set: bags `(N, F)`, labels, and batches of it.
-
-    Args:
-        arrays: The set.
-        most: Instances of a bag that are seen at most.
-    """
-
-    def __init__(self, arrays: Arrays, most: int = 200) -> None:
-        self.bags = [torch.from_numpy(arrays.features[rows[:most]]) for rows in arrays.members.values()]
-        self.labels = torch.tensor([arrays.labels[name] for name in arrays.members])
-
-    def scale(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and deviation of the features of some bags."""
-        every = torch.cat([self.bags[row] for row in rows])
-        return every.mean(0), every.std(0).clamp(min=1e-6)
-
-    def batch(self, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Padded bags, mask and labels."""
-        bags = [self.bags[row] for row in rows]
-        counts = torch.tensor([len(bag) for bag in bags])
-        padded = torch.nn.utils.rnn.pad_sequence(bags, batch_first=True)
-        return padded, torch.arange(int(counts.max())) < counts[:, None], self.labels[list(rows)]
-
-
-def train(
-    bags: Bags, rows: Sequence[int], method: str, settings: Mapping[str, Any], rate: float, *, epochs: int, seed: int
-) -> torch.nn.Module:
-    """A network of some bags, after a fixed number of epochs."""
-    made = {"abmil": Abmil, "acmil": Acmil}[method]
-    model = made(hidden=(WIDTH,), attention_hidden=ATTENTION, **settings)
-    torch.manual_seed(seed)
-    network = build_network(model, features=bags.bags[0].shape[1], classes=2)
-    mean, deviation = bags.scale(rows)
-    network.mean.copy_(mean)
-    network.deviation.copy_(deviation)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=5e-3, fused=True)
-    steps = epochs * -(-len(rows) // BATCH)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    network.train()
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(rows)).split(BATCH):
-            values, mask, labels = bags.batch([rows[index] for index in chosen])
-            loss = network.network.losses(network(values, mask), labels, cross_entropy)["loss"]
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return network.eval()
-
-
-@torch.no_grad()
-def positive(network: torch.nn.Module, bags: Bags, rows: Sequence[int]) -> np.ndarray:
-    """Probability of the positive class."""
-    values, mask, _ = bags.batch(rows)
-    return network(values, mask).logits.softmax(-1)[:, 1].double().numpy()
 
 
 def out_of_fold(bags: Bags, method: str, *, folds: int, epochs: int, repeat: int) -> np.ndarray:
     """Probability of every bag by the network that has not seen it."""
     labels = bags.labels.numpy()
     found = np.zeros(len(labels))
+    how = {"epochs": epochs, "weight_decay": 5e-3}
     for number, (training, test) in enumerate(
         StratifiedKFold(folds, shuffle=True, random_state=repeat).split(labels, labels)
     ):
         seed = 1000 * repeat + number
         inner, held = next(StratifiedKFold(5, shuffle=True, random_state=seed).split(training, labels[training]))
-        best: tuple[float, Mapping[str, Any], float] = (-1.0, {}, 0.0)
-        for settings in TRIES[method]:
+        tries: list[tuple[float, Abmil | Acmil, float]] = []
+        for model in TRIES[method]:
             for rate in RATES:
-                network = train(bags, training[inner].tolist(), method, settings, rate, epochs=epochs, seed=seed)
+                network = train(bags, training[inner].tolist(), model, rate=rate, seed=seed, **how)
                 said = positive(network, bags, training[held].tolist())
                 truth = labels[training[held]] == 1
-                score = likelihood(truth, np.where(truth, said, 1 - said))
-                best = max(best, (score, settings, rate), key=lambda one: one[0])
-        network = train(bags, training.tolist(), method, best[1], best[2], epochs=epochs, seed=seed)
+                tries.append((likelihood(truth, np.where(truth, said, 1 - said)), model, rate))
+        _, model, rate = max(tries, key=lambda one: one[0])
+        network = train(bags, training.tolist(), model, rate=rate, seed=seed, **how)
         found[test] = positive(network, bags, test.tolist())
     return found
 
@@ -148,22 +89,25 @@ def compare(bags: Bags, *, folds: int, repeats: int, epochs: int, resamples: int
             "low": float(low),
             "high": float(high),
         }
-    return {"bags": len(truth), **whole, "paired": paired}
+    kept = {method: [one.tolist() for one in several] for method, several in said.items()}
+    return {"bags": len(truth), **whole, "paired": paired, "truth": truth.tolist(), "out of fold": kept}
 
 
 def material(given: Any) -> dict[str, Bags]:
     """The four sets, or a made-up one."""
     if given.quick:
         generator = np.random.default_rng(0)
-        counts = generator.integers(3, 9, 24)
-        rows = np.split(np.arange(counts.sum()), np.cumsum(counts)[:-1])
-        members = {str(number): one for number, one in enumerate(rows)}
-        values = generator.normal(size=(counts.sum(), 6)).astype(np.float32)
-        return {"made up": Bags(Arrays(values, members, {name: int(name) % 2 for name in members}))}
+        values = [generator.normal(size=(count, 6)).astype(np.float32) for count in generator.integers(3, 9, 24)]
+        return {"made up": Bags(values, [number % 2 for number in range(24)])}
     root = data_root()
     if root is None:
         raise SystemExit("needs real data: set PULVINAR_DATA to a folder that holds mil_benchmark_bags")
-    return {name: Bags(open_arrays(Path(root) / "mil_benchmark_bags" / f"{name}.npz")) for name in given.sets}
+    return {name: _open(Path(root) / "mil_benchmark_bags" / f"{name}.npz") for name in given.sets}
+
+
+def _open(path: Path) -> Bags:
+    arrays = open_arrays(path)
+    return Bags([arrays.features[rows] for rows in arrays.members.values()], [*arrays.labels.values()])
 
 
 def main() -> None:
@@ -182,9 +126,10 @@ def main() -> None:
         results[name] = found | {"seconds": time.monotonic() - started}
         for metric in ("auc", "accuracy"):
             apart = found["paired"][metric]
-            told = f"{apart['difference']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f})"
-            rows.append((name, metric, f"{found['abmil'][metric]:.3f}", f"{found['acmil'][metric]:.3f}", told))
-        print(name, found, f"{results[name]['seconds']:.0f} s", flush=True)
+            interval = f"{apart['difference']:+.3f} ({apart['low']:+.3f} to {apart['high']:+.3f})"
+            rows.append((name, metric, f"{found['abmil'][metric]:.3f}", f"{found['acmil'][metric]:.3f}", interval))
+        told = {key: found[key] for key in ("bags", *TRIES, "paired")}
+        print(name, told, f"{results[name]['seconds']:.0f} s", flush=True)
     print_table(("set", "metric", "abmil", "acmil", "acmil - abmil (95 % interval over bags)"), rows)
     save(given, "acmil_vs_abmil", about, results)
 
