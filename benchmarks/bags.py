@@ -1,7 +1,8 @@
 """Bag networks on large bags: time and memory of each, and an epoch of gated attention beside torchmil.
 
 `aggregators`: one bag of 100,000 instances of 1,024 features through every network, each in a process of its own:
-forward in evaluation, then forward and backward of a training step. Memory is the largest resident set of the process.
+forward in evaluation, with the attention of every instance; then forward and backward of a training step that sees all of
+them. Memory is the largest resident set of the process, the bag and the libraries included.
 
 `epoch`: the same bags, batch size, widths, optimizer and threads; ours with the engine and the loader of
 `pulvinar run`, theirs with the loader and the trainer of torchmil (its metric left as it is by default). The two take
@@ -42,9 +43,12 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "dsmil values": {"name": "dsmil", "values": True},
     "transmil": {"hidden": 512},
     "dtfd": {"hidden": 512},
-    "mixer linear": {"name": "mixer", "mixer": {"name": "linear"}, "hidden": 256},
+    **{
+        f"mixer {name}": {"name": "mixer", "mixer": {"name": name}, "hidden": 256}
+        for name in ("linear", "performer", "abc", "xca")
+    },
 }
-"""Published widths for features of 1,024."""
+"""Published widths for features of 1,024; of the mixers those whose cost grows as the bag does."""
 
 
 def one_network(name: str, instances: int, features: int, *, training: bool) -> dict[str, float]:
@@ -79,7 +83,7 @@ def aggregators(given: argparse.Namespace) -> dict[str, Any]:
     instances, features = (2_000, 64) if given.quick else (given.instances, 1024)
     found: dict[str, Any] = {}
     rows = []
-    for name in NETWORKS:
+    for name in given.networks:
         found[name] = {}
         for how in ("forward", "training"):
             command = [sys.executable, __file__, "one", "--name", name, "--how", how]
@@ -189,6 +193,7 @@ def main() -> None:
     made = parser(__doc__ or "", turns=7)
     made.add_argument("what", choices=("aggregators", "epoch", "one"))
     made.add_argument("--instances", type=int, default=100_000, help="instances of the large bag")
+    made.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=NETWORKS, help="which networks")
     made.add_argument("--features", type=int, default=1024, help=argparse.SUPPRESS)
     made.add_argument("--name", help=argparse.SUPPRESS)
     made.add_argument("--how", help=argparse.SUPPRESS)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -42,3 +43,23 @@ def test_both_methods_are_compared_on_the_same_bags(script: Callable[..., str], 
     assert apart["difference"] == pytest.approx(found["acmil"]["auc"] - found["abmil"]["auc"])
     assert apart["low"] <= apart["difference"] <= apart["high"]
     assert "made up" in told
+
+
+def test_a_choice_is_made_without_the_array_that_it_is_judged_on(script: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    script("nested_choice.py", "--quick", "--json", str(path))
+    found = json.loads(path.read_text(encoding="utf-8"))["results"]
+    assert set(found["chosen"]) == {"a", "b", "c"}
+    assert all(0 <= one["auc"] <= 1 for one in found["networks"].values())
+
+    import nested_choice
+
+    arrays, truth = np.repeat(["a", "b", "c"], 2), np.array([False, True] * 3)
+    right, wrong = np.where(truth, 0.9, 0.1), np.where(truth, 0.1, 0.9)
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    # One network is right everywhere but on array a, the other on array a alone: a's own cores must not count for a.
+    good = {pair: np.where(np.isin(arrays, pair), np.where(arrays == "a", wrong, right), np.nan) for pair in pairs}
+    bad = {pair: np.where(np.isin(arrays, pair), np.where(arrays == "a", right, wrong), np.nan) for pair in pairs}
+    assert nested_choice.choose({"good": good, "bad": bad}, arrays, truth)["a"] == "good"
+    tied = {pair: np.where(np.isin(arrays, pair), 0.5, np.nan) for pair in pairs}
+    assert nested_choice.choose({"tied": tied, "bad": bad}, arrays, truth)["a"] == "tied"
