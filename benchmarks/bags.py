@@ -1,8 +1,8 @@
 """Bag networks on large bags: time and memory of each, and an epoch of gated attention beside torchmil.
 
 `aggregators`: one bag of 100,000 instances of 1,024 features through every network, each in a process of its own:
-forward in evaluation, with the attention of every instance; then forward and backward of a training step that sees all of
-them. Memory is the largest resident set of the process, the bag and the libraries included.
+forward in evaluation, with the attention of every instance; then forward and backward of a training step on all
+of them. Memory is the largest resident set of the process, the bag and the libraries included.
 
 `epoch`: the same bags, batch size, widths, optimizer and threads; ours with the engine and the loader of
 `pulvinar run`, theirs with the loader and the trainer of torchmil (its metric left as it is by default). The two take

@@ -98,7 +98,9 @@ def material(given: argparse.Namespace) -> tuple[Bags, NDArray[np.str_]]:
     from domains.medical.bags.task import BagTask
     from pipelines.config import load_workflow
     from pipelines.task import SampleKey
+    from workflows.tasks import register_tasks
 
+    register_tasks()
     task = BagTask(load_workflow(WORKFLOW).config)
     cases = task.read_cases().cases
     data = task.training_data(cases, seed=0)
