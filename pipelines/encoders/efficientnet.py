@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.encoders.statistics import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.errors import EnvironmentProblem
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "STAGES", "EfficientNetLite0", "imagenet_weights", "load_imagenet"]
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the channels red, green and blue in [0, 1]; what the published weights expect to be taken off and divided by."""
 
 STAGES = (
     (1, 3, 1, 1, 16),

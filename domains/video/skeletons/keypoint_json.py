@@ -19,7 +19,7 @@ from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set
 from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
 from pipelines.errors import DataError
 
-__all__ = ["read_keypoint_json"]
+__all__ = ["joints_of_json", "read_keypoint_json"]
 
 _KNOWN = ("coco17", "posetrack17")
 
@@ -43,7 +43,7 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
         raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check the path.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
-    known = _joints_of(path, held, joints)
+    known = joints_of_json(path, held, joints)
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for one in annotations:
         if one.get("image_id") not in images:
@@ -60,7 +60,8 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
     return SkeletonSet(known, tuple(one for one in found if one is not None))
 
 
-def _joints_of(path: Path, held: Mapping[str, Any], joints: JointSet | None) -> JointSet:
+def joints_of_json(path: Path, held: Mapping[str, Any], joints: JointSet | None) -> JointSet:
+    """The joints that the categories of a file name. Raises `DataError`, or `JointSetMismatch` where others were given."""
     named = [tuple(one["keypoints"]) for one in held.get("categories", ()) if one.get("keypoints")]
     if len(set(named)) > 1:
         raise DataError(f"{path.name} has categories of different joints: {len(set(named))} kinds")

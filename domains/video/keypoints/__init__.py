@@ -1,0 +1,1 @@
+"""How keypoints are judged: pure functions of arrays."""

@@ -1,0 +1,226 @@
+"""Labelled pictures as others keep them.
+
+| format | file | pictures |
+|---|---|---|
+| `lsp` | `.npz` with `joints` `(N, J, 2)`, `names` `(N,)` and maybe `visible` `(N, J)` | by name in a folder |
+| `deeplabcut` | the `.csv` of a labelled-data folder | beside it, whatever their ending |
+| `coco` | JSON of images and annotations, COCO's or PoseTrack's | `file_name` below a folder |
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.video.pose.labels import LabelledFrame, LabelledPerson, LabelledSet, SequenceFrame
+from domains.video.pose.pictures import PICTURE_ENDINGS
+from domains.video.skeletons.joints import JointSet, JointSetMismatch, require_same
+from domains.video.skeletons.keypoint_json import joints_of_json
+from pipelines.errors import DataError
+
+__all__ = ["mirrored_by_name", "read_coco", "read_deeplabcut", "read_lsp"]
+
+_HEAD = 0.6
+"""Size of a head over the diagonal of its box, in PCKh of MPII and PoseTrack."""
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def read_lsp(path: Path, images: Path, joints: JointSet) -> LabelledSet:
+    """One person in each picture; a joint that is not finite, negative or marked as not visible is not known.
+
+    Raises:
+        DataError: The file cannot be read, or its arrays do not belong together.
+        JointSetMismatch: It has another number of joints.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            held: dict[str, NDArray[Any]] = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path.name} cannot be read as arrays: {error}", hint="Check data.file.") from error
+    if missing := [name for name in ("joints", "names") if name not in held]:
+        raise DataError(f"{path.name} has no array {', '.join(missing)}; it has {', '.join(held) or 'none'}")
+    points, names = held["joints"].astype(np.float32), [str(name) for name in held["names"]]
+    if points.ndim != 3 or points.shape[2] != 2 or len(points) != len(names):
+        raise DataError(f"{path.name}: joints {points.shape} for {len(names)} names; allowed are (names, J, 2)")
+    if points.shape[1] != len(joints):
+        raise JointSetMismatch(
+            f"{path.name} has {points.shape[1]} joints, {joints.name} has {len(joints)}", hint="Set data.joints."
+        )
+    known = np.isfinite(points).all(-1) & (points >= 0).all(-1)
+    if "visible" in held:
+        known &= held["visible"].astype(bool)
+    points = np.where(known[..., None], points, 0).astype(np.float32)
+    frames = tuple(
+        LabelledFrame(_safe(Path(name).stem), images / name, (LabelledPerson(points[at], known[at]),), name)
+        for at, name in enumerate(names)
+    )
+    return LabelledSet(joints, frames, {one.sequence: (SequenceFrame(0, one.path),) for one in frames})
+
+
+def read_deeplabcut(path: Path, joints: JointSet | None = None, images: Path | None = None) -> LabelledSet:
+    """A DeepLabCut table: header rows `scorer`, (`individuals`,) `bodyparts`, `coords`; one row for each picture.
+
+    A picture is looked for in `images`, or beside the table, by its name; where there is none of that ending, by
+    another ending. The number in its name orders the sequence. Rows without any coordinate are left out.
+
+    Args:
+        path: The table.
+        joints: Its joints in order; left out, they are named by the table, and mirrored by their names.
+        images: Folder of the pictures.
+
+    Raises:
+        DataError: It is no such table, or a picture is not there.
+        JointSetMismatch: It names other joints.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name} cannot be read: {error}", hint="Check data.file.") from error
+    header = {row[0]: row for row in rows[:4] if row}
+    if not {"scorer", "bodyparts", "coords"} <= set(header):
+        raise DataError(f"{path.name} is no table of DeepLabCut: it lacks the rows scorer, bodyparts and coords")
+    body = rows[len(header) :]
+    # Newer tables cut the path of a picture into three columns, of which two have no header.
+    first = next(at for at, cell in enumerate(header["coords"]) if cell in ("x", "y"))
+    named = tuple(dict.fromkeys(header["bodyparts"][first:]))
+    own = JointSet(path.stem, named, mirrored_by_name(named))
+    if joints is not None:
+        require_same(joints, own, path.name)
+    who = header.get("individuals", header["scorer"])[first:]
+    columns: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for at, (one, part, axis) in enumerate(
+        zip(who, header["bodyparts"][first:], header["coords"][first:], strict=True)
+    ):
+        columns[one][part, axis] = first + at
+    folder = images or path.parent
+    found, sequence = [], folder.name
+    for number, row in enumerate(body, start=len(header) + 1):
+        persons = tuple(_deeplabcut_persons(path, number, row, columns, named))
+        if not persons:
+            continue
+        picture = _picture(folder, Path("/".join(cell for cell in row[:first] if cell)).name)
+        if picture is None:
+            raise DataError(f"{path.name}, line {number}: there is no picture {row[first - 1]} in {folder.name}")
+        digits = re.findall(r"\d+", picture.stem)
+        found.append(
+            LabelledFrame(_safe(picture.stem), picture, persons, sequence, int(digits[-1]) if digits else number)
+        )
+    found.sort(key=lambda one: one.number)
+    frames = tuple(SequenceFrame(one.number, one.path) for one in found)
+    return LabelledSet(joints or own, tuple(found), {sequence: frames})
+
+
+def read_coco(path: Path, images: Path, joints: JointSet | None = None) -> LabelledSet:
+    """COCO's or PoseTrack's JSON; images of one video (`vid_id` or `video_id`) are its sequence, by `frame_id`.
+
+    Raises:
+        DataError: It is no such file.
+        JointSetMismatch: It names other joints, or an annotation has another number of them.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        pictures = {one["id"]: one for one in held["images"]}
+        annotations = held["annotations"]
+    except OSError as error:
+        raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check data.file.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
+    known = joints_of_json(path, held, joints)
+    persons: dict[Any, list[LabelledPerson]] = defaultdict(list)
+    for one in annotations:
+        if one.get("image_id") not in pictures:
+            raise DataError(f"{path.name}: an annotation is of image {one.get('image_id')!r}, which is not listed")
+        persons[one["image_id"]].append(_coco_person(path, one, known))
+    frames, sequences = [], defaultdict(list)
+    for key, image in pictures.items():
+        file = images / str(image["file_name"])
+        video = image.get("vid_id", image.get("video_id"))
+        name = str(video) if video is not None else str(image["file_name"])
+        number = int(image.get("frame_id", key if isinstance(key, int) else 0))
+        sequences[name].append(SequenceFrame(number, file))
+        if key in persons:
+            frames.append(
+                LabelledFrame(
+                    _safe(str(Path(str(image["file_name"])).with_suffix(""))), file, tuple(persons[key]), name, number
+                )
+            )
+    ordered = {name: tuple(sorted(members, key=lambda one: one.number)) for name, members in sequences.items()}
+    return LabelledSet(known, tuple(frames), ordered)
+
+
+def mirrored_by_name(joints: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of joints whose names differ by `left` and `right` alone (`leftear` and `rightear`, `L_ear` is none)."""
+    pairs = []
+    for name in joints:
+        other = re.sub(r"left", "right", name, flags=re.IGNORECASE)
+        match = next((one for one in joints if one.lower() == other.lower() and one != name), None)
+        if match and "left" in name.lower():
+            pairs.append((name, match))
+    return tuple(pairs)
+
+
+def _deeplabcut_persons(
+    path: Path,
+    line: int,
+    row: Sequence[str],
+    columns: Mapping[str, Mapping[tuple[str, str], int]],
+    joints: Sequence[str],
+) -> Iterator[LabelledPerson]:
+    for name, places in columns.items():
+        points = np.full((len(joints), 2), np.nan, np.float32)
+        for at, joint in enumerate(joints):
+            for axis, letter in enumerate("xy"):
+                cell = row[places[joint, letter]] if (joint, letter) in places else ""
+                try:
+                    points[at, axis] = float(cell) if cell.strip() else math.nan
+                except ValueError:
+                    raise DataError(f"{path.name}, line {line}: {cell!r} of {joint} is no number") from None
+        known = np.isfinite(points).all(-1)
+        if known.any():
+            yield LabelledPerson(np.where(known[:, None], points, 0).astype(np.float32), known, track=name)
+
+
+def _picture(folder: Path, name: str) -> Path | None:
+    if (folder / name).is_file():
+        return folder / name
+    beside = (folder / f"{Path(name).stem}{ending}" for ending in sorted(PICTURE_ENDINGS))
+    return next((path for path in beside if path.is_file()), None)
+
+
+def _coco_person(path: Path, one: Mapping[str, Any], joints: JointSet) -> LabelledPerson:
+    values = np.asarray(one.get("keypoints") or np.zeros(3 * len(joints)), np.float32)
+    if values.size != 3 * len(joints):
+        raise JointSetMismatch(
+            f"{path.name}: annotation {one.get('id')} has {values.size} numbers, {joints.name} takes 3 × {len(joints)}",
+            hint="Set data.joints to what the file holds.",
+        )
+    points = values.reshape(-1, 3)
+    known = (points[:, 2] > 0) & np.isfinite(points[:, :2]).all(-1)
+    box = one.get("bbox")
+    crowd = bool(one.get("iscrowd", 0)) or bool(one.get("ignore", 0)) or not known.any()
+    head = one.get("bbox_head")
+    x, y, width, height = (float(value) for value in box) if box else (0.0, 0.0, 0.0, 0.0)
+    return LabelledPerson(
+        np.where(known[:, None], points[:, :2], 0).astype(np.float32),
+        known,
+        (x, y, width, height) if width > 0 and height > 0 else None,
+        float(one.get("area", width * height)),
+        _HEAD * math.hypot(float(head[2]), float(head[3])) if head else 0.0,
+        crowd,
+        str(one.get("track_id", "")),
+    )
+
+
+def _safe(name: str) -> str:
+    return _UNSAFE.sub("-", name).strip("-._") or "picture"

@@ -1,0 +1,174 @@
+"""One trained network, ready to serve: pictures and videos in, the joints of every person of every frame out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.video.discovery import discover_videos
+from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside
+from domains.video.pose.discovery import discover_pictures
+from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
+from domains.video.pose.pictures import read_picture
+from domains.video.pose.streaming import VideoPoses, write_video
+from pipelines.errors import CaseError
+from pipelines.task import Item, Predictor, Written
+
+__all__ = ["LoadedFrame", "LoadedVideo", "PosePredictor", "PoseResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedFrame:
+    """A picture with its neighbours, read, and who is looked at."""
+
+    clip: FrameClip
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedVideo:
+    """A video that is read while it is looked at."""
+
+    item: Item
+    detector: Detector
+
+
+@dataclass(frozen=True, eq=False)
+class PoseResult:
+    """What was seen in a picture.
+
+    Attributes:
+        pose: Its persons.
+        picture: As read, for pictures of the report.
+        seconds: Time of each step.
+    """
+
+    pose: FramePose
+    picture: NDArray[np.uint8]
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class KnownFrame:
+    """A case: the pictures of its clip, and where its persons are; None where the whole picture is looked at."""
+
+    clip: tuple[Path, ...]
+    boxes: tuple[FoundBox, ...] | None = None
+
+
+class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses]):
+    """Serves a network to pictures and videos.
+
+    Args:
+        estimator: The network.
+        step: Frames from one of a clip to the next.
+        block: Frames of a video that are held together.
+        overlay: Whether a video with the skeletons drawn in is written.
+        known: Case id → what is known of it.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        *,
+        step: int = 1,
+        block: int = 16,
+        overlay: bool = True,
+        known: Mapping[str, KnownFrame] | None = None,
+    ) -> None:
+        self._estimator, self._step, self._block, self._overlay = estimator, step, block, overlay
+        self._known = known or {}
+
+    def discover(self, inputs: Sequence[Path]) -> list[Item]:
+        """The pictures and videos in files, folders and globs."""
+        return [*discover_pictures(inputs), *discover_videos(_not_pictures(inputs))]
+
+    def read(self, item: Item) -> LoadedFrame | LoadedVideo:
+        """Reads a picture with its neighbours, or makes a video ready. Raises `CaseError`."""
+        if item.problem:
+            raise CaseError(item.item_id, item.problem)
+        if item.kind == "video":
+            return LoadedVideo(item, boxes_beside(item.paths[0], item.item_id))
+        started = time.perf_counter()
+        frames = self._estimator.given.frames
+        known = self._known.get(item.item_id)
+        paths = known.clip if known else (item.paths[0],) * frames
+        held = {path: read_picture(path, item.item_id) for path in dict.fromkeys(paths)}
+        pictures = [held[path] for path in paths]
+        picture = pictures[len(pictures) // 2]
+        if len({one.shape for one in pictures}) > 1:
+            raise CaseError(item.item_id, "frames of its clip have several sizes", hint="Set input.frames to 1.")
+        return LoadedFrame(
+            FrameClip(pictures, self._boxes(item, known, picture)), {"read": time.perf_counter() - started}
+        )
+
+    def _boxes(self, item: Item, known: KnownFrame | None, picture: NDArray[np.uint8]) -> Sequence[FoundBox]:
+        if known is None:
+            return boxes_beside(item.paths[0], item.item_id)(picture, 0)
+        return WholePicture()(picture, 0) if known.boxes is None else known.boxes
+
+    def infer(self, loaded: LoadedFrame | LoadedVideo) -> PoseResult | VideoPoses:
+        """The joints of all persons, together in one batch; of a video, block after block into a spooled table."""
+        if isinstance(loaded, LoadedVideo):
+            return VideoPoses.of(loaded.item, loaded.detector, self._estimator, step=self._step, block=self._block)
+        started = time.perf_counter()
+        (pose,) = self._estimator([loaded.clip])
+        seconds = {**loaded.seconds, "infer": time.perf_counter() - started}
+        middle = loaded.clip.pictures[len(loaded.clip.pictures) // 2]
+        return PoseResult(pose, middle, seconds)
+
+    def write(self, item: Item, result: PoseResult | VideoPoses, folder: Path) -> Written:
+        """A picture leaves `ITEM.json`, a video `ITEM.parquet`, `ITEM.json` and, if asked for, `ITEM.overlay.mp4`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        joints = self._estimator.joints
+        if isinstance(result, VideoPoses):
+            return write_video(item, result, joints, folder, overlay=self._overlay)
+        summary = {
+            "persons": len(result.pose.points),
+            "score": _mean(result.pose.scores),
+            "seconds": {name: round(value, 4) for name, value in result.seconds.items()},
+        }
+        told = {
+            "item": item.item_id,
+            "joints": list(joints.joints),
+            "size": list(result.picture.shape[:2]),
+            "persons": list(told_persons(result.pose, joints.joints)),
+        }
+        file = folder / f"{item.item_id}.json"
+        file.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        return Written((file,), summary)
+
+
+def told_persons(pose: FramePose, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Each person as plain values: box, and `[x, y, score]` of each joint in pixels; `deviation` where it is known."""
+    for points, deviations, scores, found in zip(pose.points, pose.deviations, pose.scores, pose.boxes, strict=True):
+        told: dict[str, Any] = {
+            "box": [round(value, 2) for value in found.box],
+            "score": round(float(scores.mean()), 4),
+        }
+        if found.track:
+            told["track"] = found.track
+        told["keypoints"] = {
+            name: [round(float(x), 2), round(float(y), 2), round(float(score), 4)]
+            for name, (x, y), score in zip(names, points, scores, strict=True)
+        }
+        if np.isfinite(deviations).all():
+            told["deviation"] = {name: round(float(one), 2) for name, one in zip(names, deviations, strict=True)}
+        yield told
+
+
+def _mean(scores: NDArray[np.float32]) -> float | None:
+    return round(float(scores.mean()), 4) if scores.size else None
+
+
+def _not_pictures(inputs: Sequence[Path]) -> list[Path]:
+    from domains.video.pose.discovery import only_pictures
+
+    return [given for given in inputs if not only_pictures(given)]
