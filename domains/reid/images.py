@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.cases import Case
 from pipelines.errors import CaseError
 
-__all__ = ["Fit", "ImageInput", "PictureStore", "read_picture"]
+__all__ = ["Fit", "ImageInput", "Pixels", "read_picture", "resized_picture"]
 
 Fit = Literal["stretch", "crop"]
 Pixels = NDArray[np.uint8]
@@ -90,47 +87,6 @@ def read_picture(case_id: str, path: Path) -> Pixels:
         ) from error
 
 
-class PictureStore:
-    """Resized pictures, in memory as far as a limit allows, read again beyond it.
-
-    Args:
-        given: How pictures are resized.
-        limit: Bytes.
-    """
-
-    def __init__(self, given: ImageInput, *, limit: int) -> None:
-        self.given = given
-        self._free = limit
-        self._held: dict[str, Pixels] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, case: Case) -> Pixels:
-        held = self._held.get(case.case_id)
-        if held is None:
-            held = self.given.resize(read_picture(case.case_id, case.paths["image"]))
-            with self._lock:
-                if case.case_id not in self._held and held.nbytes <= self._free:
-                    self._held[case.case_id] = held
-                    self._free -= held.nbytes
-        return held
-
-    def warm(self, cases: Sequence[Case], *, threads: int = 4) -> None:
-        """Reads pictures until memory is used up, so that processes started later share them."""
-
-        def read(case: Case) -> None:
-            if self._free > 0:
-                try:
-                    self[case]
-                except CaseError:
-                    return  # It is reported when it is drawn.
-
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(read, cases))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A lock belongs to its process; another one, started by spawning, makes its own.
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
+def resized_picture(given: ImageInput, case: Case) -> Pixels:
+    """The picture of a case, resized. Raises `CaseError`."""
+    return given.resize(read_picture(case.case_id, case.paths["image"]))

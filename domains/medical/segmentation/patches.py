@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +17,10 @@ from domains.medical.segmentation.preprocess import Preprocessing
 from domains.medical.segmentation.reading import read_image, read_reference
 from domains.medical.segmentation.settings import AugmentSettings, PatchSettings
 from pipelines.cases import Case
-from pipelines.errors import CaseError
+from pipelines.casestore import CaseStore
 from pipelines.task import SampleKey
 
-__all__ = ["CaseStore", "PatchData", "StoredCase"]
+__all__ = ["PatchData", "StoredCase", "prepare_case"]
 
 _CENTRES = 2000
 """Voxels of a class that patches may be centred on; evenly spread over all of them."""
@@ -42,58 +40,18 @@ class StoredCase:
         return self.image.nbytes + self.labels.nbytes + sum(voxels.nbytes for voxels in self.centres)
 
 
-class CaseStore:
-    """Preprocessed cases, in memory as far as a limit allows, prepared again beyond it."""
-
-    def __init__(self, preprocessing: Preprocessing, classes: Classes, *, limit: int) -> None:
-        self.preprocessing = preprocessing
-        self.classes = classes
-        self._free = limit
-        self._held: dict[str, StoredCase] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, case: Case) -> StoredCase:
-        held = self._held.get(case.case_id)
-        if held is None:
-            held = self._prepare(case)
-            with self._lock:
-                if case.case_id not in self._held and held.bytes <= self._free:
-                    self._held[case.case_id] = held
-                    self._free -= held.bytes
-        return held
-
-    def warm(self, cases: Sequence[Case], *, threads: int = 4) -> None:
-        """Prepares cases until memory is used up, so that processes started later share them."""
-
-        def prepare(case: Case) -> None:
-            if self._free > 0:
-                try:
-                    self[case]
-                except CaseError:
-                    return  # It is reported when it is drawn.
-
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(prepare, cases))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A lock belongs to its process; another one, started by spawning, makes its own.
-        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
-
-    def _prepare(self, case: Case) -> StoredCase:
-        scan = read_image(case, channels=self.preprocessing.channels)
-        prepared = self.preprocessing.prepare(scan)
-        reference = read_reference(case, scan, self.classes)
-        labels = self.preprocessing.prepare_labels(reference, prepared.layout)
-        centres = []
-        for value in torch.unique(labels).tolist():
-            if value:
-                voxels = (labels == value).nonzero()
-                centres.append(voxels[:: max(1, len(voxels) // _CENTRES)].to(torch.int16).contiguous())
-        return StoredCase(prepared.image, labels, tuple(centres))
+def prepare_case(preprocessing: Preprocessing, classes: Classes, case: Case) -> StoredCase:
+    """Reads and preprocesses a training case. Raises `CaseError`."""
+    scan = read_image(case, channels=preprocessing.channels)
+    prepared = preprocessing.prepare(scan)
+    reference = read_reference(case, scan, classes)
+    labels = preprocessing.prepare_labels(reference, prepared.layout)
+    centres = []
+    for value in torch.unique(labels).tolist():
+        if value:
+            voxels = (labels == value).nonzero()
+            centres.append(voxels[:: max(1, len(voxels) // _CENTRES)].to(torch.int16).contiguous())
+    return StoredCase(prepared.image, labels, tuple(centres))
 
 
 class PatchData:
@@ -106,18 +64,20 @@ class PatchData:
         spacing: Of the network's grid, mm, so that rotations are rotations.
         patches: How patches are drawn.
         augment: How they are changed.
+        unit: Whether intensities lie between 0 and 1.
         seed: Seed of everything drawn.
     """
 
     def __init__(
         self,
         cases: Sequence[Case],
-        store: CaseStore,
+        store: CaseStore[StoredCase],
         *,
         size: tuple[int, ...],
         spacing: tuple[float, ...],
         patches: PatchSettings,
         augment: AugmentSettings,
+        unit: bool,
         seed: int,
     ) -> None:
         self._cases = tuple(cases)
@@ -126,6 +86,7 @@ class PatchData:
         self._spacing = spacing
         self._patches = patches
         self._augment = augment
+        self._unit = unit
         self._seed = seed
         self._change: IntensityChange | None = None
 
@@ -170,8 +131,7 @@ class PatchData:
             )
         image, labels = cut_patch(stored.image, stored.labels, Cut(start, self._size, matrix))
         if self._change is None:
-            unit = self._store.preprocessing.intensity["name"] == "unit"
-            self._change = intensity_change(settings, len(self._size), unit=unit)
+            self._change = intensity_change(settings, len(self._size), unit=self._unit)
         image = self._change(image, int(generator.integers(2**31)))
         mirrored = [axis for axis in settings.mirror.axes if generator.random() < settings.mirror.probability]
         if mirrored:

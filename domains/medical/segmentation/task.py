@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from domains.medical.segmentation.attention_settings import check_attention
@@ -103,11 +105,13 @@ class SegmentationTask(Task):
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> PatchData:
         """Augmented patches of these cases; they are preprocessed here, once."""
-        from domains.medical.segmentation.patches import CaseStore, PatchData
+        from domains.medical.segmentation.patches import PatchData, prepare_case
+        from pipelines.casestore import CaseStore
 
         plan = self._fitted()
         limit = int(self.config.preprocess.cache_gigabytes * 2**30)
-        store = CaseStore(plan.preprocessing, self._known_classes(), limit=limit)
+        prepare = partial(prepare_case, plan.preprocessing, self._known_classes())
+        store = CaseStore(prepare, size=attrgetter("bytes"), limit=limit)
         store.warm(cases)
         return PatchData(
             cases,
@@ -116,6 +120,7 @@ class SegmentationTask(Task):
             spacing=plan.spacing,
             patches=self.config.patches,
             augment=self.config.augment,
+            unit=plan.preprocessing.intensity["name"] == "unit",
             seed=seed,
         )
 

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from domains.reid.images import PictureStore
+from domains.reid.images import Pixels
 from domains.reid.training.augment import Changes
 from domains.reid.training.batches import BalancedOrder
 from pipelines.cases import Case
+from pipelines.casestore import CaseStore
 from pipelines.task import SampleKey
 
 __all__ = ["BalancedSamples", "PictureSamples", "Targets"]
@@ -34,7 +35,7 @@ class PictureSamples:
     """
 
     def __init__(
-        self, cases: Sequence[Case], store: PictureStore, changes: Changes, targets: Targets, *, seed: int
+        self, cases: Sequence[Case], store: CaseStore[Pixels], changes: Changes, targets: Targets, *, seed: int
     ) -> None:
         self.cases = tuple(cases)
         self._store, self._changes, self._targets, self._seed = store, changes, targets, seed
@@ -75,7 +76,7 @@ class BalancedSamples(PictureSamples):
     def __init__(
         self,
         cases: Sequence[Case],
-        store: PictureStore,
+        store: CaseStore[Pixels],
         changes: Changes,
         targets: Targets,
         *,
