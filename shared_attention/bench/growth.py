@@ -1,4 +1,4 @@
-"""How time and memory grow with the tokens: slopes on logarithmic axes, measured and of the card's formula.
+"""How time, memory and operations grow with the tokens: slopes on logarithmic axes, beside that of the card's formula.
 
 >>> round(slope([100, 200, 400], [3.0, 12.0, 48.0]), 6)  # four times as much for twice as many
 2.0
@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from shared_attention.bench.plan import Measurement
+from shared_attention.bench.count import counted
+from shared_attention.bench.plan import Measurement, Request
 from shared_attention.registry import card
 
 __all__ = ["Growth", "cost_slope", "growth", "is_linear", "slope"]
@@ -37,6 +38,8 @@ class Growth:
     """Tokens."""
     expected: float
     """Of the multiplications that the card's formula gives."""
+    operations: float
+    """Of the operations that a forward pass does, counted: the same on every machine, busy or not."""
     forward: float
     """Of the time of a forward pass."""
     training: float
@@ -46,8 +49,8 @@ class Growth:
 
     @property
     def apart(self) -> float:
-        """How much steeper the time of a forward pass grows than the formula says; negative where it grows less."""
-        return self.forward - self.expected
+        """How much steeper the operations grow than the formula says; negative where they grow less."""
+        return self.operations - self.expected
 
     def as_dict(self) -> dict[str, Any]:
         """One flat row."""
@@ -98,7 +101,13 @@ def _growth(group: Sequence[Measurement]) -> Growth:
         group[0].name,
         sizes,
         expected=slope(sizes, [one.request.multiplications for one in group]),
+        operations=slope(sizes, [_operations(one.request) for one in group]),
         forward=slope(sizes, [one.forward_seconds for one in group]),
         training=slope(sizes, [one.training_seconds for one in group]),
         memory=slope(sizes, [max(one.training_bytes, _PAGE) for one in group]),
     )
+
+
+def _operations(request: Request) -> int:
+    count = counted(request, training=False, backend="oracle")
+    return count.multiplications + count.elementwise

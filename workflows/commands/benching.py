@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["bench_attention"]
 
 _QUICK = (196, 784)
+_SIZES = {True: (3136, 12544, 50176), False: (3136, 7056, 12544)}
+"""Of mechanisms of linear cost, and of the others: squares that usual windows divide, where what does not grow is
+little."""
 _YARDSTICK = "full"
 
 
@@ -28,8 +31,12 @@ def bench_attention(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for tables and plots.")] = Path("attention-bench"),
     sizes: Annotated[
-        str, typer.Option(metavar="N,N,...", help="Numbers of tokens of a sample.")
-    ] = "784,3136,7056,12544",
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="Numbers of tokens of a sample; 3136,12544,50176 by default, up to 12544 where cost grows faster.",
+        ),
+    ] = None,
     channels: Annotated[int, typer.Option(min=1, help="Channels of a token.")] = 64,
     axes: Annotated[int, typer.Option(min=1, max=3, help="Axes of the grid that the tokens lie on.")] = 2,
     batch: Annotated[int, typer.Option(min=1, help="Samples at once.")] = 1,
@@ -50,9 +57,9 @@ def bench_attention(
     json: JsonOption = False,
 ) -> int:
     """Measure time and memory of mechanisms over the number of tokens, each in a process of its own."""
-    from shared_attention.bench import Request, grid_of, growth, measure_all
+    from shared_attention.bench import Request, grid_of, growth, is_linear, measure_all
 
-    tokens = _QUICK if quick else _sizes(sizes)
+    given = None if sizes is None else _sizes(sizes)
     requests = [
         Request(
             name,
@@ -64,7 +71,7 @@ def bench_attention(
             seconds=0 if quick else seconds,
         )
         for name in _chosen(names, axes, linear)
-        for size in tokens
+        for size in given or (_QUICK if quick else _SIZES[is_linear(name, axes=axes)])
     ]
     limit = _free_memory() / 2 if memory is None else memory * 2**30
     measurements = []
@@ -155,13 +162,13 @@ def _print(measurements: Sequence[Measurement], grown: Sequence[Growth]) -> None
                 1e3 * one.training_seconds,
                 one.training_bytes / 2**20,
                 one.training_seconds / full.get(one.tokens, nothing),
-                *((growth.forward, growth.expected, growth.memory) if growth else (nothing,) * 3),
+                *((growth.expected, growth.operations, growth.forward, growth.memory) if growth else (nothing,) * 4),
             )
         )
     print_table(
         (
             "name", "tokens", "forward ms", "+ backward ms", "peak MiB", f"time of {_YARDSTICK}",
-            "slope of time", "of formula", "of memory",
+            "slope of formula", "of operations", "of time", "of memory",
         ),
         rows,
         title="The largest size of each mechanism, and growth over all sizes",
