@@ -2,8 +2,8 @@
 
 Networks learn from one training part with the same batches, steps and seed, and are judged on the same test part: the
 plain transformer, with the local branch (GLCA), the pair branch (PWCA), both; and with the local branch whose feature
-is the mean of the patches that the roll-out chose, in place of its class token. Each seed draws parts, weights and batches
-of its own. The difference to the plain network is taken for each query (average precision) or picture (found or not),
+is the mean of the patches that the roll-out chose, in place of its class token. Each seed draws parts, weights and
+batches of its own. The difference to the plain network is taken for each query (average precision) or picture (found or not),
 averaged over a part and over seeds; its interval comes from resamples of identities (pictures for flowers).
 
 No weights of a transformer are at hand, so all start from nothing, small, on small pictures, and for about 420 steps.

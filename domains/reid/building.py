@@ -51,10 +51,12 @@ def build_network(
     """
     branches = ["global"]
     if isinstance(model, CnnSettings):
-        backbone: nn.Module = ConvolutionalFeatures(_convolutional(model, pretrained), pool=model.pool)
-        dim, pairs = EfficientNetLite0.channels, False
+        network = _convolutional(model, pretrained)
+        backbone: nn.Module = ConvolutionalFeatures(network, pool=model.pool, stripes=model.stripes)
+        dim, pairs = EfficientNetLite0.channels * model.stripes, False
     else:
-        backbone, dim = _transformer(model, given, sides, pretrained)
+        told = sides if model.cameras or model.views else 0
+        backbone, dim = _transformer(model, given, told, pretrained)
         if model.dcal is not None and model.dcal.local:
             branches.append("local")
         pairs = model.dcal is not None and model.dcal.pairs
@@ -65,6 +67,7 @@ def build_network(
         branches=branches,
         pairs=pairs,
         neck=head.neck,
+        cameras=sides if head.cameras else 0,
         margin=head.margin,
         scale=head.scale,
         dropout=head.dropout,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from domains.reid.images import ImageInput, read_picture
@@ -73,26 +71,25 @@ class PictureTask(Task):
         """Counts identities, cameras and views of the training part."""
         model = self.config.model
         cameras, views = (False, False) if isinstance(model, CnnSettings) else (model.cameras, model.views)
+        cameras = cameras or self.config.head.cameras
         plan = Plan.of(training, named=self.names_classes, cameras=cameras, views=views)
         if plan.identities < 2:
             raise DataError(f"the training part shows {plan.identities} identity; there is nothing to tell apart")
         for asked, known, what in ((cameras, plan.cameras, "camera"), (views, plan.views, "view")):
             if asked and not known:
                 raise DataError(
-                    f"model.{what}s is set, but no training case names a {what}",
+                    f"the network is to be told the {what}, but no training case names a {what}",
                     hint=f"Write {{{what}}} in data.pattern, or give a column {what!r}.",
                 )
         self._plan = plan
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> Any:
         """Changed pictures of these cases, in balanced batches where their embeddings are compared."""
-        from domains.reid.images import resized_picture
+        from domains.reid.images import PictureStore
         from domains.reid.training.augment import Changes
         from domains.reid.training.samples import BalancedSamples, PictureSamples
-        from pipelines.casestore import CaseStore
 
-        limit = int(self._served.input.cache_gigabytes * 2**30)
-        store = CaseStore(partial(resized_picture, self.given), size=attrgetter("nbytes"), limit=limit)
+        store = PictureStore(self.given, limit=int(self._served.input.cache_gigabytes * 2**30))
         store.warm(cases)
         changes = Changes(self.given, self.config.augment if self.config.augment.enabled else None)
         targets, order = self.targets(cases), self.order(cases)

@@ -170,6 +170,9 @@ class CnnSettings(Section):
     """Stride of the last strided stage; 1 keeps finer maps."""
     pool: Literal["gem", "mean"] = "gem"
     """Generalised mean with a learned power, or the mean."""
+    stripes: int = Field(default=1, ge=1, le=16)
+    """Horizontal stripes that are pooled apart and stand side by side in the embedding (PCB): what is worn above and
+    below is then compared apart. 1 pools the whole map."""
     drop: float = Field(default=0.0, ge=0, lt=1)
     """Stochastic depth of the last block."""
     frozen_stages: int = Field(default=0, ge=0, le=8)
@@ -191,6 +194,9 @@ class HeadSettings(Section):
 
     neck: bool = True
     """A batch norm without shift between the feature that distances are learned on and the classifier (BNNeck)."""
+    cameras: bool = False
+    """Whether the neck keeps mean and variance of each camera apart, which takes out what a camera does to all its
+    pictures. A picture of another camera takes those of all together."""
     served: Literal["before", "after"] = "after"
     """Which feature is the embedding: before or after the neck."""
     margin: float | None = Field(default=None, ge=0, lt=math.pi / 2)
@@ -199,6 +205,12 @@ class HeadSettings(Section):
     """Factor of the cosines, with a margin."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Dropout before the classifier."""
+
+    @model_validator(mode="after")
+    def _cameras_need_a_neck(self) -> Self:
+        if self.cameras and not self.neck:
+            raise ValueError("cameras is about the neck, and neck is off: set head.neck=true, or head.cameras=false")
+        return self
 
 
 class LossSettings(Section):
@@ -258,3 +270,9 @@ class PictureWorkflow(WorkflowConfig):
     """What is minimised."""
     infer: InferenceSettings = InferenceSettings()
     """How pictures are embedded."""
+
+    @model_validator(mode="after")
+    def _the_neck_numbers_cameras_alone(self) -> Self:
+        if self.head.cameras and isinstance(self.model, VitSettings) and self.model.views:
+            raise ValueError("head.cameras does not go with model.views: the neck knows cameras alone; leave one out")
+        return self

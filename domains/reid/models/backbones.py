@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from domains.reid.models.pooling import GeneralisedMean
+from domains.reid.models.pooling import GeneralisedMean, mean_of_stripes
 from domains.reid.models.vit import VisionTransformer
 from pipelines.encoders.efficientnet import EfficientNetLite0
 
@@ -20,16 +20,17 @@ class ConvolutionalFeatures(nn.Module):
     Args:
         network: `(B, 3, H, W)` → `(B, C, h, w)`.
         pool: `gem` (generalised mean, learned) or `mean`.
+        stripes: Horizontal stripes that are pooled apart; the feature has so many times the channels.
     """
 
-    def __init__(self, network: EfficientNetLite0, *, pool: Literal["gem", "mean"] = "gem") -> None:
+    def __init__(self, network: EfficientNetLite0, *, pool: Literal["gem", "mean"] = "gem", stripes: int = 1) -> None:
         super().__init__()
-        self.network = network
-        self.pool = GeneralisedMean() if pool == "gem" else None
+        self.network, self.stripes = network, stripes
+        self.pool = GeneralisedMean(stripes=stripes) if pool == "gem" else None
 
     def forward(self, image: Tensor, side: Tensor | None = None) -> dict[str, Tensor]:
         maps = self.network(image)
-        return {"global": maps.float().mean((2, 3)) if self.pool is None else self.pool(maps)}
+        return {"global": mean_of_stripes(maps.float(), self.stripes) if self.pool is None else self.pool(maps)}
 
 
 class TransformerFeatures(nn.Module):

@@ -73,7 +73,8 @@ class GlobalLocal(nn.Module):
 
     def class_token(self, tokens: Tensor) -> Tensor:
         """Tokens `(B, 1 + N, C)` → the class token after the block `(B, C)`: row 0 of `forward`, whatever is chosen."""
-        return self(tokens, torch.zeros_like(tokens[:, :1, 0], dtype=torch.long))[:, 0]
+        out: Tensor = self(tokens, torch.zeros_like(tokens[:, :1, 0], dtype=torch.long))
+        return out[:, 0]
 
 
 class DualCrossAttention(nn.Module):

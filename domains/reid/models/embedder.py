@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from domains.reid.losses import CentreLoss, LearnedWeights, MarginClassifier
+from domains.reid.models.necks import CameraNeck, make_neck
 
 __all__ = ["Branch", "Embedded", "Embedder", "Head"]
 
@@ -47,6 +48,7 @@ class Head(nn.Module):
         dim: Channels of a feature.
         identities: Number of identities.
         neck: Whether a batch norm without shift stands before the classifier.
+        cameras: Cameras whose statistics that batch norm keeps apart; 0 for one statistic of all.
         margin: Angular margin of the classifier; None for a linear one.
         scale: Factor of the cosines, with a margin.
         dropout: Of the feature before the classifier.
@@ -58,14 +60,13 @@ class Head(nn.Module):
         identities: int,
         *,
         neck: bool = True,
+        cameras: int = 0,
         margin: float | None = None,
         scale: float = 30.0,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.neck = nn.BatchNorm1d(dim) if neck else None
-        if self.neck is not None:
-            self.neck.bias.requires_grad_(False)
+        self.neck = make_neck(dim, cameras) if neck else None
         self.dropout = nn.Dropout(dropout)
         self.classifier: nn.Module
         if margin is None:
@@ -74,9 +75,14 @@ class Head(nn.Module):
         else:
             self.classifier = MarginClassifier(dim, identities, margin=margin, scale=scale)
 
-    def forward(self, feature: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, feature: Tensor, labels: Tensor | None = None, camera: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Feature `(B, C)` → the feature after the neck `(B, C)` and logits `(B, I)`."""
-        after = feature if self.neck is None else self.neck(feature)
+        if isinstance(self.neck, CameraNeck):
+            after = self.neck(feature, camera)
+        else:
+            after = feature if self.neck is None else self.neck(feature)
         dropped = self.dropout(after)
         if isinstance(self.classifier, MarginClassifier):
             return after, self.classifier(dropped, labels)
@@ -95,6 +101,7 @@ class Embedder(nn.Module):
         branches: Branches of the backbone at inference, the first of which is `global`.
         pairs: Whether training has a `pair` branch too.
         neck: See `Head`.
+        cameras: See `Head`; `side` is then the number of the camera.
         margin: See `Head`.
         scale: See `Head`.
         dropout: See `Head`.
@@ -111,6 +118,7 @@ class Embedder(nn.Module):
         branches: Sequence[str] = ("global",),
         pairs: bool = False,
         neck: bool = True,
+        cameras: int = 0,
         margin: float | None = None,
         scale: float = 30.0,
         dropout: float = 0.0,
@@ -120,7 +128,10 @@ class Embedder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.heads = nn.ModuleDict(
-            {name: Head(dim, identities, neck=neck, margin=margin, scale=scale, dropout=dropout) for name in branches}
+            {
+                name: Head(dim, identities, neck=neck, cameras=cameras, margin=margin, scale=scale, dropout=dropout)
+                for name in branches
+            }
         )
         self.served = served
         losses = len(branches) + pairs
@@ -136,13 +147,13 @@ class Embedder(nn.Module):
             found = {}
             for name, feature in features.items():
                 feature = feature.float()
-                after, logits = self.heads["global" if name == "pair" else name](feature, labels)
+                after, logits = self.heads["global" if name == "pair" else name](feature, labels, side)
                 found[name] = Branch(feature, after, logits)
             return found
         parts, probabilities = [], []
         for name, head in self.heads.items():
             before = features[name].float()
-            after, logits = head(before)
+            after, logits = head(before, camera=side)
             parts.append(before if self.served == "before" else after)
             probabilities.append(logits.float().softmax(1))
         embedding = functional.normalize(torch.cat(parts, 1))

@@ -6,6 +6,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from domains.reid.models.backbones import ConvolutionalFeatures, TransformerFeatures
 from domains.reid.models.dcal import DualCrossAttention, roll_out, self_attention
@@ -39,7 +40,10 @@ def looked_at(network: Embedder, image: Tensor, label: int, side: Tensor | None 
         classifier = cast("Head", network.heads["global"]).classifier
         if not isinstance(classifier, nn.Linear):
             return None
-        heeded = torch.einsum("chw,c->hw", backbone.network(image)[0].float(), classifier.weight[label].float()).relu()
+        maps = backbone.network(image)[0].float()  # (C, h, w)
+        weight = classifier.weight[label].float().reshape(1, backbone.stripes, -1).transpose(1, 2)
+        rows = functional.interpolate(weight, size=maps.shape[1], mode="nearest")[0]  # (C, h): of each row's stripe
+        heeded = torch.einsum("chw,ch->hw", maps, rows).relu()
     else:
         return None
     low, high = heeded.min(), heeded.max()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from domains.reid.judging.rules import MATCHING_RULES, MatchingRule
+import numpy as np
+
+from domains.reid.judging.rules import MATCHING_RULES, MatchingRule, draw_one_gallery_image
 from domains.reid.retrieval.settings import RetrievalJudgeSettings
 from pipelines.cases import Case
 from pipelines.errors import DataError
 
-__all__ = ["Roles", "roles_of"]
+__all__ = ["Roles", "roles_of", "rounds_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ def roles_of(cases: Sequence[Case], settings: RetrievalJudgeSettings, *, data_fo
     Raises:
         DataError: Nobody asks, or nobody is searched.
     """
+    if settings.protocol == "one_each":
+        return rounds_of(cases, settings)[0]
     marked = any(case.labels.get("role") for case in cases)
     if settings.protocol == "cameras":
         queries = tuple(case for case in cases if _camera(case) in settings.query_cameras)
@@ -53,6 +57,24 @@ def roles_of(cases: Sequence[Case], settings: RetrievalJudgeSettings, *, data_fo
             hint="Check judge.query_cameras and judge.gallery_cameras, or the roles in the data.",
         )
     return Roles(queries, gallery, rule)
+
+
+def rounds_of(cases: Sequence[Case], settings: RetrievalJudgeSettings) -> list[Roles]:
+    """The rounds of `one_each`: in each, one picture of each identity is the gallery and all others ask.
+
+    Raises:
+        DataError: No identity has two pictures.
+    """
+    known = [case for case in cases if case.labels.get("identity")]
+    draws = draw_one_gallery_image(
+        [str(case.labels["identity"]) for case in known],
+        rounds=settings.rounds,
+        generator=np.random.default_rng(settings.rounds_seed),
+    )
+    return [
+        Roles(tuple(known[at] for at in queries), tuple(known[at] for at in gallery), MATCHING_RULES["vehicleid"])
+        for queries, gallery in draws
+    ]
 
 
 def _camera(case: Case) -> str:

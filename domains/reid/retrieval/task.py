@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from domains.reid.picture_task import PictureTask
 from domains.reid.retrieval.judgement import METRICS, draw_rankings, judge_queries
-from domains.reid.retrieval.roles import Roles, roles_of
+from domains.reid.retrieval.roles import Roles, roles_of, rounds_of
+from domains.reid.retrieval.rounds import Rounds
 from domains.reid.retrieval.settings import RetrievalWorkflow
 from pipelines.cases import Case, CaseTable
 from pipelines.evaluation import Metric
@@ -30,6 +31,7 @@ class RetrievalTask(PictureTask):
     selection_metric: ClassVar[str] = "map"
     names_classes: ClassVar[bool] = False
     config: RetrievalWorkflow
+    _rounds: Rounds | None = None
 
     def read_cases(self) -> CaseTable:
         """The pictures that `data` names; an identity is a group."""
@@ -62,12 +64,27 @@ class RetrievalTask(PictureTask):
         return {"identity": str(case.labels.get("identity", "")), "embedding": result.embedding}
 
     def reference(self, cases: Sequence[Case]) -> Sequence[Case]:
-        """The queries; the gallery only takes part."""
+        """The queries; the gallery only takes part. With rounds, all that ever ask."""
+        if self.config.judge.protocol == "one_each":
+            asking = {case.case_id for roles in rounds_of(cases, self.config.judge) for case in roles.queries}
+            return tuple(case for case in cases if case.case_id in asking)
         return self._roles(cases).queries
 
     def judge_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[MetricRow]:
-        """Average precision, inverse negative penalty and ranks of each query."""
+        """Average precision, inverse negative penalty and ranks of each query; with rounds, its means over them."""
+        if self.config.judge.protocol == "one_each":
+            settings = self.config.judge
+            self._rounds = Rounds(rounds_of(cases, settings), observed, settings)
+            return self._rounds.rows()
         return judge_queries(self._roles(cases), observed, self.config.judge)
+
+    def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
+        """With rounds, the mean of the rounds, as VehicleID reports it. `judge_set` comes first.
+
+        Of folds that were read back nothing is told: embeddings are not kept.
+        """
+        embedded = any("embedding" in seen for seen in observed.values())
+        return {} if self._rounds is None or not embedded else self._rounds.means(cases)
 
     def draw(self, case: Case, result: Any) -> list[Figure]:
         """Nothing: ranked lists show queries with all that they were ranked among."""

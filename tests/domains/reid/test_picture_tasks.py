@@ -12,6 +12,12 @@ from PIL import Image
 from domains.reid.classification.judgement import rank_of
 from domains.reid.classification.settings import ClassificationWorkflow
 from domains.reid.classification.task import ClassificationTask
+from domains.reid.judging.embeddings import EmbeddingSet
+from domains.reid.judging.reranking import rerank
+from domains.reid.judging.retrieval import evaluate_retrieval
+from domains.reid.judging.rules import MATCHING_RULES
+from domains.reid.retrieval.judgement import judge_queries
+from domains.reid.retrieval.roles import rounds_of
 from domains.reid.retrieval.settings import RetrievalWorkflow
 from domains.reid.retrieval.task import RetrievalTask
 from pipelines.errors import CaseError, ConfigurationError, DataError
@@ -92,11 +98,12 @@ def test_without_changes_a_sample_is_what_the_network_is_served(folder):
     [
         {},
         {"model": {**VIT, "dcal": {}}},
+        {"model": {"name": "efficientnet_lite0", "weights": "none", "stripes": 2}, "head": {"cameras": True}},
         {"model": {**VIT, "cameras": True}, "loss": {"circle": 1.0, "centre": 0.01}},
         {"model": {"name": "efficientnet_lite0", "weights": "none", "attention": {"name": "light"}}},
         {"model": {**VIT, "attention": {"name": "agent"}}, "head": {"margin": 0.3}},
     ],
-    ids=["vit", "dcal", "cameras", "light cnn", "agent and arcface"],
+    ids=["vit", "dcal", "stripes and a neck of cameras", "cameras", "light cnn", "agent and arcface"],
 )
 def test_a_batch_looks_like_the_example_and_every_part_learns(folder, changes):
     task = fitted(retrieval(folder, **changes))
@@ -178,6 +185,54 @@ def test_each_picture_asks_for_those_of_other_cameras(folder):
     assert np.isnan(by_id["p1_c1_0"].value)
     assert by_id["p1_c1_0"].note == "nobody to find"
     assert by_id["p0_c1_0"].value == 1
+
+
+def observed_at(cases, rng) -> dict[str, dict]:
+    """Embeddings near a centre of each identity, with enough noise that some rankings are wrong."""
+    centres = {name: rng.normal(size=8) for name in sorted({case.labels["identity"] for case in cases})}
+    vectors = {case.case_id: centres[case.labels["identity"]] + 1.5 * rng.normal(size=8) for case in cases}
+    return {name: {"embedding": (v / np.linalg.norm(v)).astype(np.float32)} for name, v in vectors.items()}
+
+
+def test_rounds_with_one_picture_of_each_are_the_mean_of_single_rounds(folder):
+    task = retrieval(folder, judge={"protocol": "one_each", "rounds": 4, "rounds_seed": 3})
+    cases = task.read_cases().cases
+    observed = observed_at(cases, np.random.default_rng(0))
+    assert len(task.reference(cases)) == len(cases)
+    rows = {row.case_id: row.value for row in task.judge_set(cases, observed) if row.metric == "map"}
+    singles, by_case = [], {case.case_id: [] for case in cases}
+    for roles in rounds_of(cases, task.config.judge):
+        assert sorted(case.labels["identity"] for case in roles.gallery) == [f"p{person}" for person in range(PEOPLE)]
+        single = [row for row in judge_queries(roles, observed, task.config.judge) if row.metric == "map"]
+        assert len(single) == len(cases) - PEOPLE
+        singles.append(np.mean([row.value for row in single]))
+        for row in single:
+            by_case[row.case_id].append(row.value)
+    assert 0.3 < np.mean(singles) < 0.99
+    assert task.pooled(cases, observed)["retrieval", "map_rounds"] == pytest.approx(np.mean(singles))
+    assert rows == {name: pytest.approx(np.mean(values)) for name, values in by_case.items()}
+    twice = task.pooled([*cases, *cases], observed)
+    assert twice["retrieval", "map_rounds"] == pytest.approx(np.mean(singles))
+
+
+def test_the_reranked_gallery_is_judged_beside_the_plain_one(folder):
+    plain, again = (retrieval(folder, judge={"rerank": given}) for given in (None, {"k1": 4, "k2": 2}))
+    cases = plain.read_cases().cases
+    observed = observed_at(cases, np.random.default_rng(1))
+    without, rows = plain.judge_set(cases, observed), again.judge_set(cases, observed)
+    assert [row for row in rows if not row.metric.endswith("_reranked")] == without
+    found = {row.case_id: row.value for row in rows if row.metric == "map_reranked"}
+    whole = EmbeddingSet.of(
+        np.stack([observed[case.case_id]["embedding"] for case in cases]),
+        [case.labels["identity"] for case in cases],
+        [case.labels["camera"] for case in cases],
+    )
+    scores = rerank(whole.embeddings, whole.embeddings, k1=4, k2=2)
+    wanted = evaluate_retrieval(whole, whole, MATCHING_RULES["cameras"], scores=scores).ap
+    assert [found[case.case_id] for case in cases] == pytest.approx(wanted)
+    assert any(found[row.case_id] != row.value for row in without if row.metric == "map")
+    with pytest.raises(ValueError, match="rerank compares by angles"):
+        retrieval(folder, judge={"rerank": {}, "similarity": "euclidean"})
 
 
 def test_a_protocol_without_queries_says_which_cameras_there_are(folder):
