@@ -38,6 +38,16 @@ TASKS = (
         "domains.video.skeleton_action.task:SkeletonActionTask",
         "actions, told apart by the movement of joints",
     ),
+    TaskEntry(
+        "video/pose",
+        "domains.video.pose.task:PoseTask",
+        "joints of persons and animals in pictures and videos",
+    ),
+    TaskEntry(
+        "video/clip-action",
+        "domains.video.clip_action.task:ClipActionTask",
+        "actions, told apart in RGB clips",
+    ),
 )
 
 

@@ -26,15 +26,21 @@ Indices = NDArray[np.int64]
 
 
 def uniform(
-    frames: int, count: int, *, rng: np.random.Generator | None = None, short: ShortPolicy = "repeat_last"
+    frames: int,
+    count: int,
+    *,
+    rng: np.random.Generator | None = None,
+    short: ShortPolicy = "repeat_last",
+    place: float = 0.5,
 ) -> Indices:
     """One frame of each of `count` equal segments of the whole video (temporal segment networks, Wang et al. 2016).
 
     Args:
         frames: Frames of the video.
         count: Frames of the clip.
-        rng: Draws a frame within each segment; without it the middle one is taken.
+        rng: Draws a frame within each segment; without it the one at `place` is taken.
         short: What to do where there are fewer frames than segments.
+        place: Where in each segment, from 0 to below 1: several places give several clips of one video.
 
     Returns:
         `(count,)` int64, never decreasing but under `wrap`.
@@ -48,7 +54,7 @@ def uniform(
         return _mend(np.arange(count), frames, short)
     edges = np.arange(count + 1) * frames / count
     if rng is None:
-        chosen = (edges[:-1] + edges[1:]) / 2
+        chosen = edges[:-1] * (1 - place) + edges[1:] * place
     else:
         chosen = rng.uniform(edges[:-1], edges[1:])
     return np.minimum(np.floor(chosen).astype(np.int64), frames - 1)
@@ -119,6 +125,7 @@ def at_rate(
     *,
     rng: np.random.Generator | None = None,
     short: ShortPolicy = "repeat_last",
+    place: float = 0.5,
 ) -> Indices:
     """The frames nearest to `count` moments `1 / rate` apart: the same clip of time from cameras of any rate.
 
@@ -126,8 +133,9 @@ def at_rate(
         times: Seconds of each frame, increasing.
         count: Frames of the clip.
         rate: Moments a second.
-        rng: Draws when the clip starts; without it the clip lies in the middle.
+        rng: Draws when the clip starts; without it `place` says when.
         short: What to do where the video ends before the clip does; `wrap` goes on at the beginning.
+        place: Where the clip lies, from 0 (it begins with the video) to 1 (it ends with it).
 
     Returns:
         `(count,)` int64; where the camera was slower than `rate`, frames repeat.
@@ -148,7 +156,7 @@ def at_rate(
     spare = length - count / rate
     if spare < -1e-9 and short == "error":
         raise _too_short(f"{length:.2f} s", f"{count / rate:.2f} s")
-    start = 0.0 if spare <= 0 else (spare / 2 if rng is None else float(rng.uniform(0, spare)))
+    start = 0.0 if spare <= 0 else (spare * place if rng is None else float(rng.uniform(0, spare)))
     moments = start + np.arange(count) / rate
     if short == "wrap":
         moments = moments % length

@@ -1,0 +1,109 @@
+"""What is left of a prediction: JSON with a time line, a table of clips, and a video with the time line below it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from domains.video.clip_action.windows import Segment, merge_windows
+from domains.video.decoding import open_video
+from domains.video.overlay.timeline import most_likely
+from domains.video.overlay.writer import OverlayWriter
+from pipelines.task import Written
+
+if TYPE_CHECKING:
+    from domains.video.clip_action.predictor import ClipPrediction
+
+__all__ = ["summarise", "time_line", "write_prediction"]
+
+_MOST_ROWS = 6
+"""Classes that the time line of a video shows."""
+
+
+def summarise(result: ClipPrediction, classes: Sequence[str]) -> dict[str, Any]:
+    """Class, probabilities, and how many clips or windows they rest on: plain values."""
+    return {
+        "predicted": classes[int(result.probabilities.argmax())],
+        "probabilities": _named(result.probabilities, classes),
+        "frames": result.frames,
+        "looked_at": "windows" if result.windowed else "views",
+        "clips": len(result.parts),
+        "seconds": {name: round(value, 4) for name, value in result.seconds.items()},
+    }
+
+
+def time_line(segments: Sequence[Segment], classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Stretches of one most likely class: `start`, `stop` in seconds, `action`, and its mean `probability`."""
+    made: list[dict[str, Any]] = []
+    for segment in segments:
+        place = int(segment.probabilities.argmax())
+        length, chance = segment.stop - segment.start, float(segment.probabilities[place])
+        if made and made[-1]["action"] == classes[place]:
+            before = made[-1]["stop"] - made[-1]["start"]
+            made[-1]["probability"] = (made[-1]["probability"] * before + chance * length) / max(before + length, 1e-9)
+            made[-1]["stop"] = segment.stop
+        else:
+            made.append({"start": segment.start, "stop": segment.stop, "action": classes[place], "probability": chance})
+    return [{name: round(v, 6) if isinstance(v, float) else v for name, v in one.items()} for one in made]
+
+
+def write_prediction(
+    item_id: str, result: ClipPrediction, classes: Sequence[str], folder: Path, *, timeline: bool
+) -> Written:
+    """Writes the files of one video.
+
+    Args:
+        item_id: Their name.
+        result: What was predicted.
+        classes: Names.
+        folder: Where to.
+        timeline: Whether a long video is written with its time line.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = summarise(result, classes)
+    segments = merge_windows(result.spans, result.parts) if result.windowed else []
+    told = {"item": item_id, **summary}
+    if result.windowed:
+        told["timeline"] = time_line(segments, classes)
+    files = [folder / f"{item_id}.json", folder / f"{item_id}.windows.parquet"]
+    files[0].write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_table(result, classes, files[1])
+    if result.windowed and timeline:
+        files.append(folder / f"{item_id}.timeline.mp4")
+        _write_video(item_id, result, segments, classes, files[-1])
+    return Written(tuple(files), summary)
+
+
+def _write_table(result: ClipPrediction, classes: Sequence[str], path: Path) -> None:
+    """A row for each clip: `start`, `stop`, `action`, and a column `probability/CLASS` for each class."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        "start": result.spans[:, 0],
+        "stop": result.spans[:, 1],
+        "action": [classes[int(place)] for place in result.parts.argmax(1)],
+    }
+    columns |= {f"probability/{name}": result.parts[:, place] for place, name in enumerate(classes)}
+    pd.DataFrame(columns).to_parquet(path, index=False)
+
+
+def _write_video(
+    item_id: str, result: ClipPrediction, segments: Sequence[Segment], classes: Sequence[str], path: Path
+) -> None:
+    shown = most_likely(classes, result.parts, _MOST_ROWS)
+    with open_video(result.path, case_id=item_id) as video:
+        size = (video.info.height, video.info.width)
+        with OverlayWriter(path, size, classes=shown, duration=float(video.info.times[-1])) as overlay:
+            for segment in segments:
+                overlay.mark(segment.start, segment.stop, _named(segment.probabilities, classes))
+            for frame in video.stream():
+                overlay.add(frame.image, frame.time)
+
+
+def _named(probabilities: NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(classes, probabilities, strict=True)}
