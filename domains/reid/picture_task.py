@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from domains.reid.images import ImageInput, read_picture
@@ -85,11 +87,13 @@ class PictureTask(Task):
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> Any:
         """Changed pictures of these cases, in balanced batches where their embeddings are compared."""
-        from domains.reid.images import PictureStore
+        from domains.reid.images import resized_picture
         from domains.reid.training.augment import Changes
         from domains.reid.training.samples import BalancedSamples, PictureSamples
+        from pipelines.casestore import CaseStore
 
-        store = PictureStore(self.given, limit=int(self._served.input.cache_gigabytes * 2**30))
+        limit = int(self._served.input.cache_gigabytes * 2**30)
+        store = CaseStore(partial(resized_picture, self.given), size=attrgetter("nbytes"), limit=limit)
         store.warm(cases)
         changes = Changes(self.given, self.config.augment if self.config.augment.enabled else None)
         targets, order = self.targets(cases), self.order(cases)
