@@ -22,10 +22,9 @@ from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow
 from pipelines.digests import data_digest
 from pipelines.errors import ConfigurationError, Interrupted
-from pipelines.evaluation import summarise, summarise_pooled
 from pipelines.experiment.environment import describe_environment
 from pipelines.experiment.foldresults import Fold, FoldResults
-from pipelines.experiment.judgement import write_figures
+from pipelines.experiment.judgement import summarise_rows, write_figures, write_tables
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
 from pipelines.experiment.records import track_start, write_excluded
 from pipelines.experiment.single import Outcome, Say, means_of, now, run_once, standing_of
@@ -127,34 +126,21 @@ def _run_fold(resolved: ResolvedWorkflow, parent: RunFolder, fold: Fold, *, resu
 
 
 def _put_together(task: Task, run: RunFolder, cases: PreparedCases, folds: Sequence[Fold], started: float) -> Outcome:
-    import pandas as pd
-
     found = FoldResults.read(folds, {case.case_id: case for case in cases.table})
-    settings, seed = task.config.evaluate, task.config.seed
     walked = [found.cases[case_id] for case_id in dict.fromkeys(found.rows["case_id"])]
-    summary = summarise(
+    failed = sorted({str(name) for name in found.rows.loc[found.rows["note"].str.startswith("failed"), "case_id"]})
+    summary = summarise_rows(
+        task,
         found.rows,
         walked,
-        metrics=task.metrics,
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-        seed=seed,
-    )
-    failed = sorted({str(name) for name in found.rows.loc[found.rows["note"].str.startswith("failed"), "case_id"]})
-    pooled = summarise_pooled(
         lambda drawn: found.pooled(task, drawn),
         list(found.cases.values()),
         failed=len(failed),
-        resamples=settings.resamples,
-        confidence=settings.confidence,
-        seed=seed,
+        settings=task.config.evaluate,
+        seed=task.config.seed,
     )
-    summary = summary if pooled.empty else pd.concat([pooled, summary], ignore_index=True)
-    write_atomically(run.evaluation / "test.cases.csv", found.rows.to_csv(index=False))
-    write_atomically(run.evaluation / "test.summary.csv", summary.to_csv(index=False))
+    write_tables(found.rows, found.predictions, summary, run.evaluation, "test")
     write_atomically(run.evaluation / "folds.csv", found.by_fold.to_csv(index=False))
-    if not found.predictions.empty:
-        write_atomically(run.evaluation / "test.predictions.csv", found.predictions.to_csv(index=False))
     run.write_json(run.evaluation / "metrics.json", {name: asdict(metric) for name, metric in task.metrics.items()})
     entries = write_figures(task.draw_set(found.first_cases, found.first_observed), run.figures)
     write_atomically(run.figures / "index.json", json.dumps(entries, indent=2) + "\n")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pipelines.evaluation import EvaluationSettings
 
-__all__ = ["Judgement", "judge_cases", "summarise_judgement", "write_figures", "write_tables"]
+__all__ = ["Judgement", "judge_cases", "summarise_judgement", "summarise_rows", "write_figures", "write_tables"]
 
 COLUMNS = ("case_id", "group", "class", "metric", "value", "note")
 
@@ -104,34 +104,59 @@ def summarise_judgement(
     task: Task, judgement: Judgement, settings: EvaluationSettings, *, seed: int, intervals: bool = True
 ) -> pd.DataFrame:
     """Means of single cases, and after them the numbers of the whole set, with intervals over groups."""
+    return summarise_rows(
+        task,
+        judgement.table,
+        judgement.reference,
+        lambda cases: task.pooled(cases, judgement.observed),
+        judgement.cases,
+        failed=len(judgement.failures),
+        settings=settings,
+        seed=seed,
+        intervals=intervals,
+    )
+
+
+def summarise_rows(
+    task: Task,
+    rows: pd.DataFrame,
+    walked: Sequence[Case],
+    pooled: Callable[[Sequence[Case]], dict[tuple[str, str], float]],
+    cases: Sequence[Case],
+    *,
+    failed: int,
+    settings: EvaluationSettings,
+    seed: int,
+    intervals: bool = True,
+) -> pd.DataFrame:
+    """Means of rows over the walked cases, after what `pooled` says of all cases; with intervals over groups."""
     import pandas as pd
 
     from pipelines.evaluation import summarise, summarise_pooled
 
     summary = summarise(
-        judgement.table,
-        judgement.reference,
+        rows,
+        walked,
         metrics=task.metrics,
         resamples=settings.resamples,
         confidence=settings.confidence,
         seed=seed,
     )
-    pooled = summarise_pooled(
-        lambda cases: task.pooled(cases, judgement.observed),
-        judgement.cases,
-        failed=len(judgement.failures),
+    of_the_set = summarise_pooled(
+        pooled,
+        cases,
+        failed=failed,
         resamples=settings.resamples if intervals else 0,
         confidence=settings.confidence,
         seed=seed,
     )
-    return summary if pooled.empty else pd.concat([pooled, summary], ignore_index=True)
+    return summary if of_the_set.empty else pd.concat([of_the_set, summary], ignore_index=True)
 
 
-def write_tables(judgement: Judgement, summary: pd.DataFrame, folder: Path, part: str) -> None:
+def write_tables(rows: pd.DataFrame, predictions: pd.DataFrame, summary: pd.DataFrame, folder: Path, part: str) -> None:
     """Writes `PART.cases.csv`, `PART.summary.csv` and, where cases are judged together, `PART.predictions.csv`."""
-    write_atomically(folder / f"{part}.cases.csv", judgement.table.to_csv(index=False))
+    write_atomically(folder / f"{part}.cases.csv", rows.to_csv(index=False))
     write_atomically(folder / f"{part}.summary.csv", summary.to_csv(index=False))
-    predictions = judgement.predictions
     if len(predictions.columns) > 2:
         write_atomically(folder / f"{part}.predictions.csv", predictions.to_csv(index=False))
 

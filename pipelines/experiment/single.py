@@ -216,7 +216,7 @@ def _judge_and_write(
     say(f"judging {len(judged)} {part} cases")
     judgement = judge_cases(task, predictor, judged)
     summary = summarise_judgement(task, judgement, task.config.evaluate, seed=task.config.seed, intervals=not fold)
-    write_tables(judgement, summary, run.evaluation, part)
+    write_tables(judgement.table, judgement.predictions, summary, run.evaluation, part)
     if not fold:
         _draw(task, predictor, judgement, run)
     headline = means_of(summary)

@@ -80,5 +80,5 @@ def evaluate_model(
     say(f"judging {len(judged)} cases")
     judgement = judge_cases(task, task.predictor(loaded.network, device=chosen_device), judged)
     summary = summarise_judgement(task, judgement, config.evaluate, seed=config.seed)
-    write_tables(judgement, summary, out, part)
+    write_tables(judgement.table, judgement.predictions, summary, out, part)
     return ModelEvaluation(judged, judgement.table, summary, judgement.failures)

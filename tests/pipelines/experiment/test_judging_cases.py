@@ -124,7 +124,7 @@ def test_a_set_is_judged_as_a_whole_and_a_failed_case_keeps_its_reason(tmp_path:
     assert np.isnan(by_name["a", "odd"]["low"])
     assert by_name["all", "rank"]["cases"] == 3
 
-    write_tables(judgement, summary, tmp_path, "test")
+    write_tables(judgement.table, judgement.predictions, summary, tmp_path, "test")
     lines = (tmp_path / "test.predictions.csv").read_text().splitlines()
     assert lines == ["case_id,group,score", "case0,patient0,0.0", "case2,patient1,2.0", "case3,patient1,3.0"]
 
@@ -132,5 +132,5 @@ def test_a_set_is_judged_as_a_whole_and_a_failed_case_keeps_its_reason(tmp_path:
 def test_a_task_that_observes_nothing_writes_no_predictions(tmp_path: Path) -> None:
     judgement = judge_cases(Judge(), Reader({}), CASES)  # type: ignore[arg-type]
     summary = summarise_judgement(Judge(), judgement, EvaluationSettings(), seed=0)  # type: ignore[arg-type]
-    write_tables(judgement, summary, tmp_path, "test")
+    write_tables(judgement.table, judgement.predictions, summary, tmp_path, "test")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test.cases.csv", "test.summary.csv"]
