@@ -19,6 +19,7 @@ class Metric:
         unit: For example `mm` or `ml`; empty for a ratio.
         summary: One line for tables and reports.
         label: What people call it (`C-index`); empty where the name, or what reports know of it, is enough.
+        headline: Whether a report begins with it; without any, it begins with the one that chose the weights.
     """
 
     better: Literal["higher", "lower", "neither"] = "higher"
@@ -26,3 +27,4 @@ class Metric:
     unit: str = ""
     summary: str = ""
     label: str = ""
+    headline: bool = False

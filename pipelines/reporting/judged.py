@@ -53,7 +53,8 @@ class Judged:
             for name in _in_order(row.metric for row in contents.summaries)
         ]
         self.first = self._find(("ranking_metric", "selection_metric"), self.metrics)
-        self.headline = self._find(("selection_metric",), self.summed)
+        first = (metric for metric in self.summed if _mapping(contents.metrics.get(metric.name)).get("headline"))
+        self.headline = next(first, None) or self._find(("selection_metric",), self.summed)
         self.ranked = self._ranked()
 
     @property

@@ -88,13 +88,14 @@ def _confidence(contents: RunContents) -> str:
 
 
 def _headline(judged: Judged) -> list[dict[str, Any]]:
-    """The metric that chose the weights, by class, with bars on one scale."""
+    """The first metric of the page by class, with bars on one scale; a single class stands for the mean over it."""
     if judged.headline is None:
         return []
     name = judged.headline.name
     rows = [row for label in judged.summary_classes() if (row := judged.summary(label, name)) is not None]
     over_classes = [row for row in rows if row.class_name == OVER_CLASSES]
-    rows = over_classes + [row for row in rows if row not in over_classes and len(rows) <= _MOST_CARDS]
+    classes = [row for row in rows if row not in over_classes]
+    rows = classes if len(classes) == 1 else over_classes + (classes if len(rows) <= _MOST_CARDS else [])
     ends = [value for row in rows for value in (row.low, row.high, row.mean) if math.isfinite(value)]
     if not ends:
         return []

@@ -26,7 +26,13 @@ WHOLE = "bag"
 _MEAN = "mean"
 
 METRICS: Mapping[str, Metric] = {
-    "auc": Metric("higher", 0.0, "", "area under the ROC curve, a class against the rest; the mean is the macro AUC"),
+    "auc": Metric(
+        "higher",
+        0.0,
+        "",
+        "area under the ROC curve, a class against the rest; the mean is the macro AUC",
+        headline=True,
+    ),
     "balanced_accuracy": Metric("higher", 0.0, "", "mean over classes of the share of their bags that is found"),
     "accuracy": Metric("higher", 0.0, "", "share of bags with the right class (of several labels: all of them right)"),
     "f1": Metric("higher", 0.0, "", "2 TP / (2 TP + FP + FN) of each class; the mean is the macro F1"),

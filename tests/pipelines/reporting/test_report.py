@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -214,3 +215,32 @@ def test_many_large_pictures_are_made_to_fit(tmp_path: Path) -> None:
     assert set(embedded) == set(files)
     assert sum(map(len, embedded.values())) < 400_000 * 4 / 3 + 200
     assert embed_pictures(files[:1], budget=4_000_000)[files[0]].startswith("data:image/png")
+
+
+def test_a_run_says_with_which_metric_its_report_begins(make: Make) -> None:
+    run = make(failed=0)
+    told = {"nsd": {"better": "higher", "label": "Surface Dice", "headline": True}}
+    (run.evaluation / "metrics.json").write_text(json.dumps(told))
+    text = " ".join(read(run).text.split())
+    assert "Surface Dice (higher is better) on the test part" in text
+
+
+def test_the_mean_over_a_single_class_is_not_told_beside_it(make: Make) -> None:
+    run = make(failed=0)
+    table = run.evaluation / "test.summary.csv"
+    table.write_text(
+        "".join(line for line in table.read_text().splitlines(keepends=True) if not line.startswith("posterior,"))
+    )
+    cards = [attributes for _, attributes in read(run).elements if attributes.get("class") == "value"]
+    assert len(cards) == 1
+
+
+def test_figures_of_the_whole_set_are_not_called_cases(make: Make) -> None:
+    run = make(failed=0)
+    assert "Worst and best cases" in build_report(run).read_text()
+    index = run.figures / "index.json"
+    whole = [{**entry, "case_id": ""} for entry in json.loads(index.read_text())]
+    index.write_text(json.dumps(whole))
+    text = build_report(run).read_text()
+    assert "Worst and best cases" not in text
+    assert "<h2>Figures</h2>" in text
