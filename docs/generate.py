@@ -49,6 +49,7 @@ PAGES = (
     DOCS / "reference" / "configuration.md",
     DOCS / "reference" / "reid-configuration.md",
     DOCS / "reference" / "bags.md",
+    DOCS / "reference" / "survival.md",
     DOCS / "reference" / "skeletons.md",
     attention_pages.INDEX,
 )

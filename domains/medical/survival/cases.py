@@ -99,11 +99,13 @@ def read_folds(folder: Path) -> dict[str, int]:
 
 
 def bag_path(text: str, settings: BagFiles, folder: Path) -> Path:
-    """The file of a bag from the cell that names it or its slide."""
+    """The file of a bag from the cell that names it or its slide: in the folder, or in one of its name therein."""
     if settings.suffix:
         ending = PurePath(text).suffix
         text = (text[: -len(ending)] if ending.lower() in _SLIDE_ENDINGS else text) + settings.suffix
-    return (settings.folder or folder) / text
+    path = (settings.folder or folder) / text
+    nested = path.parent / path.stem / path.name  # as `pulvinar slides features` lays them
+    return nested if nested.is_file() and not path.is_file() else path
 
 
 def _need_columns(frame: pd.DataFrame, settings: PatientData) -> None:

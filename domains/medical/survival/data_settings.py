@@ -22,7 +22,7 @@ class BagFiles(Section):
     column: str = "bag"
     """Column of the file of each row (`.h5`, `.hdf5` or `.pt`); a patient with several slides has several rows."""
     folder: FilePath | None = None
-    """Folder that the files lie in; empty: the folder of the table."""
+    """Folder that the files lie in, or each in a folder of its own name; empty: the folder of the table."""
     suffix: str = ""
     """Added to what the column says, for example `.h5` where it holds the names of slides; it replaces `.svs` and such
     endings of slide files."""

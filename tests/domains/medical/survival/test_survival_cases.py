@@ -1,13 +1,14 @@
 """Tables of patients: what is read, what is joined, what is refused and how it is said."""
 
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from domains.medical.survival.cases import read_folds, read_patients
-from domains.medical.survival.data_settings import PatientData
+from domains.medical.survival.cases import bag_path, read_folds, read_patients
+from domains.medical.survival.data_settings import BagFiles, PatientData
 from domains.medical.survival.grouping import AssayGroups, ModuleGroups, SignatureGroups, group_features
 from domains.medical.survival.patients import load_features, load_table, match_columns
 from domains.medical.survival.scaling import apply_scale, measure_scale
@@ -156,6 +157,16 @@ def test_folds_come_from_split_files(tmp_path, cohort):
     pd.DataFrame({"train": ["P-001"], "val": ["P-000"]}).to_csv(tmp_path / "splits_2.csv")
     with pytest.raises(DataError, match=r"P-000 is in the test part of splits_0\.csv and splits_2\.csv"):
         read_folds(tmp_path)
+
+
+def test_bags_are_found_as_slide_features_lays_them(tmp_path):
+    files = BagFiles(folder=tmp_path, suffix=".h5")
+    assert bag_path("S1.svs", files, Path("elsewhere")) == tmp_path / "S1.h5"
+    (tmp_path / "S1").mkdir()
+    (tmp_path / "S1" / "S1.h5").touch()
+    assert bag_path("S1.svs", files, Path("elsewhere")) == tmp_path / "S1" / "S1.h5"
+    (tmp_path / "S1.h5").touch()
+    assert bag_path("S1.svs", files, Path("elsewhere")) == tmp_path / "S1.h5"
 
 
 def test_robust_scales_pass_over_single_cells():
