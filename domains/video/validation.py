@@ -46,6 +46,7 @@ class VideoFacts:
         container: Of the file.
         edited: Whether an edit list hides frames.
         backend: What decodes the file in training and prediction.
+        decord: Why decord must not decode it; empty where its count and three of its frames are right.
         sha256: Of the file.
         bytes: Of the file.
         notes: What is unusual and was dealt with.
@@ -64,6 +65,7 @@ class VideoFacts:
     container: str
     edited: bool
     backend: str
+    decord: str
     sha256: str
     bytes: int
     notes: tuple[str, ...] = ()
@@ -80,10 +82,9 @@ def look_through(path: Path, case_id: str) -> tuple[VideoFacts, NDArray[np.float
     """
     import hashlib
 
-    with open_video(path, case_id=case_id) as chosen:
-        backend, info = chosen.backend, chosen.info
     readable, damaged = 0, ""
-    with open_video(path, case_id=case_id, backend="pyav") as video:
+    with open_video(path, case_id=case_id) as video:
+        backend, info = video.backend, video.info
         try:
             for frame in video.stream():
                 readable = frame.index + 1
@@ -107,11 +108,20 @@ def look_through(path: Path, case_id: str) -> tuple[VideoFacts, NDArray[np.float
         container=info.container,
         edited=info.edited,
         backend=backend,
+        decord=_refused_by_decord(path, case_id),
         sha256=digest,
         bytes=path.stat().st_size,
         notes=info.notes,
     )
     return facts, info.times[:readable]
+
+
+def _refused_by_decord(path: Path, case_id: str) -> str:
+    from domains.video.decoding.decord_reader import refusal
+    from domains.video.decoding.pyav_reader import PyAVReader
+
+    with PyAVReader(path, case_id) as reference:
+        return refusal(reference)
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,7 @@ class ValidationSource:
     @property
     def model_digest(self) -> str:
         """Changes when what is looked for does."""
-        return digest_of({"step": "video validation", "format": 1})
+        return digest_of({"step": "video validation", "format": 2})
 
     @property
     def settings_digest(self) -> str:

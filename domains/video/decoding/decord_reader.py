@@ -1,4 +1,4 @@
-"""Decoding by decord, where it serves a file rightly: several times faster on scattered frames and when scaling.
+"""Decoding by decord, for whoever must have its frames, and only where it serves a file rightly.
 
 decord 0.6 gives wrong frames without a word on edit lists and transport streams, knows no AV1, and tells times by the
 mean rate. So it never says what a file holds: `PyAVReader` does, and `refusal` compares the two before decord is used.

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["PacketIndex", "av_error_types", "open_container", "read_packets"]
+__all__ = ["PacketIndex", "av_error_types", "open_container", "read_packets", "stamp_of"]
+
+_HELD = 8 * 2**20
+"""Bytes of packets that are kept of one file."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class PacketIndex:
         repeated: Packets whose time stamp another one has already; they are not counted as frames.
         broken: Why demuxing ended before the end of the file; empty where it did not.
         counted: Whether all packets share one time stamp: then frames are counted, and `stamps` add up their durations.
+        rotation: Degrees counter-clockwise that the first frame asks to be turned by; None where none can be decoded.
+        held: The packets themselves, as they lie in the file, where they are few: they need not be read twice.
     """
 
     stamps: NDArray[np.int64]
@@ -39,6 +44,8 @@ class PacketIndex:
     broken: str = ""
     notes: tuple[str, ...] = field(default=())
     counted: bool = False
+    rotation: int | None = None
+    held: tuple[Any, ...] = field(default=(), repr=False)
 
 
 def av_error_types() -> tuple[type[BaseException], ...]:
@@ -78,7 +85,11 @@ def open_container(path: Path, case_id: str) -> Any:
 
 
 def read_packets(container: Any, case_id: str) -> PacketIndex:
-    """Walks the packets of the first video stream. Raises `CaseError` where it shows no frame."""
+    """Walks the packets of the first video stream, and decodes them until there is one frame: it knows the rotation.
+
+    Raises:
+        CaseError: The stream shows no frame.
+    """
     import numpy as np
 
     stream = container.streams.video[0]
@@ -86,14 +97,22 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     keys: list[int] = []
     durations: list[int] = []
     hidden, unstamped, broken = 0, 0, ""
+    rotation: int | None = None
+    held: list[Any] = []
+    bytes_held = 0
     try:
         for packet in container.demux(stream):
+            if rotation is None:
+                rotation = _rotation(packet)
+            if bytes_held <= _HELD:
+                held.append(packet)
+                bytes_held += packet.size
             if packet.size == 0:  # the packet that flushes a decoder
                 continue
             if packet.is_discard:
                 hidden += 1
                 continue
-            stamp = packet.pts if packet.pts is not None else packet.dts
+            stamp = stamp_of(packet)
             if stamp is None:
                 unstamped += 1
                 continue
@@ -125,7 +144,25 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         broken=broken,
         notes=tuple(notes),
         counted=counted,
+        rotation=rotation,
+        held=tuple(held) if bytes_held <= _HELD else (),
     )
+
+
+def stamp_of(packet: Any) -> int | None:
+    """When a packet is shown, in the stream's own unit; when it is decoded, where the file does not say."""
+    stamp: int | None = packet.pts if packet.pts is not None else packet.dts
+    return stamp
+
+
+def _rotation(packet: Any) -> int | None:
+    """What the display matrix of the first frame says, which lies with the frames and not with the stream."""
+    try:
+        for decoded in packet.decode():
+            return int(round(decoded.rotation / 90) * 90 % 360)
+    except av_error_types():
+        return None  # This packet is damaged: the next one may not be.
+    return None
 
 
 def _short(error: BaseException) -> str:

@@ -96,11 +96,56 @@ def test_decord_is_not_used_where_it_would_be_wrong(
 def test_decord_serves_a_plain_file_and_gives_the_same_pixels(tmp_path: Path, make_video: Make) -> None:
     pytest.importorskip("decord")
     path = make_video(tmp_path / "plain.mp4", stamps=EVEN)
-    with open_video(path) as fast, open_video(path, backend="pyav") as reference:
-        assert (fast.backend, reference.backend) == ("decord", "pyav")
+    with open_video(path, backend="decord") as other, open_video(path) as reference:
+        assert (other.backend, reference.backend) == ("decord", "pyav")
         numbers = [3, 3, 39, 17]
-        assert np.abs(fast.read(numbers).images.astype(int) - reference.read(numbers).images).max() <= 2
-        assert list(fast.read(numbers).times) == list(reference.read(numbers).times)
+        assert np.abs(other.read(numbers).images.astype(int) - reference.read(numbers).images).max() <= 2
+        assert list(other.read(numbers).times) == list(reference.read(numbers).times)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"options": {"bf": "3", "b-pyramid": "normal"}}, id="H.264"),
+        pytest.param({"codec": "libx265", "options": {"x265-params": "bframes=4:log-level=none"}}, id="HEVC"),
+        pytest.param({"codec": "mpeg2video", "options": {"bf": "2"}}, id="MPEG-2"),
+    ],
+)
+@pytest.mark.parametrize("held", [8 * 2**20, 0], ids=["packets held", "packets read again"])
+def test_frames_skipped_on_the_way_change_no_other(
+    tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch, content: dict[str, Any], held: int
+) -> None:
+    import av
+
+    monkeypatch.setattr("domains.video.decoding.packets._HELD", held)
+    path = make_video(tmp_path / "b-frames.mp4", stamps=EVEN, between_keys=20, **content)
+    with av.open(str(path)) as file:
+        plain = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)])
+    with open_video(path) as video:
+        assert bool(video.packets.held) == bool(held)  # type: ignore[attr-defined]
+        for numbers in ([39], [7, 8, 33], [21, 0, 38], list(range(40))):
+            assert (video.read(numbers).images == plain[numbers]).all()
+
+
+@pytest.mark.parametrize("backend", ["pyav", "decord"])
+def test_files_are_closed_whether_they_could_be_read_or_not(tmp_path: Path, make_video: Make, backend: Any) -> None:
+    good = make_video(tmp_path / "plain.mp4", stamps=EVEN[:12])
+    (tmp_path / "text.mp4").write_text("words\n" * 100)
+    (tmp_path / "cut.mp4").write_bytes(good.read_bytes()[:600])
+    bad = [tmp_path / "text.mp4", tmp_path / "cut.mp4"]
+    edited = make_video(tmp_path / "edited.mp4", stamps=EVEN, skip=7)
+
+    def use() -> int:
+        for _ in range(5):
+            with open_video(good, backend=backend) as video:
+                video.read([3])
+            for path in bad if backend == "pyav" else [*bad, edited]:
+                with pytest.raises(CaseError):
+                    open_video(path, backend=backend)
+        gc.collect()
+        return psutil.Process().num_fds()
+
+    assert use() == use()
 
 
 @pytest.mark.parametrize("kept", [0.35, 0.7], ids=["a third", "two thirds"])

@@ -14,6 +14,7 @@ import pytest
 from domains.video.discovery import discover_videos
 from domains.video.validation import look_through, read_manifest
 from pipelines.errors import ExitCode
+from pipelines.fixtures import data_root
 
 
 def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -29,6 +30,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., P
     make_video(videos / "plain.mp4", stamps=list(range(20)))
     make_video(videos / "uneven.mp4", stamps=[0, 1, 2, 9, 10])
     make_video(videos / "edited.mp4", stamps=list(range(20)), skip=5)
+    make_video(videos / "turned.mov", stamps=list(range(20)), rotation=90)
+    make_video(videos / "stream.ts", stamps=list(range(20)), container="mpegts")
+    make_video(videos / "av1.mkv", stamps=list(range(20)), codec="libsvtav1")
+    make_video(videos / "one.mp4", stamps=[0])
+    (videos / "shortened.ts").write_bytes((videos / "stream.ts").read_bytes()[:-1500])
+    (videos / "cut.mp4").write_bytes((videos / "plain.mp4").read_bytes()[:1500])  # its index lay at the end
+    (videos / "zeroed.mp4").write_bytes(bytes(20_000))
     (videos / "empty.mp4").touch()
     (videos / "text.mp4").write_text("words")
     (videos / "notes.txt").write_text("not a video by its name")
@@ -40,19 +48,27 @@ def test_every_video_ends_with_facts_or_a_reason(folder: Path, tmp_path: Path) -
     done = validate(folder, "--out", tmp_path / "out", "--json")
     assert done.returncode == ExitCode.SOME_FAILED, done.stderr
     summary = json.loads(done.stdout)
-    assert {failure["item_id"]: failure["outcome"] for failure in summary["failures"]} == {
-        "empty": "failed",
-        "text": "failed",
-    }
+    assert {failure["outcome"] for failure in summary["failures"]} == {"failed"}
+    reasons = {failure["item_id"]: failure["reason"] for failure in summary["failures"]}
+    assert set(reasons) == {"empty", "text", "zeroed", "cut"}
+    assert "the file is empty" in reasons["empty"]
+    assert all("no video can be opened" in reasons[name] for name in ("text", "zeroed", "cut"))
     manifest = read_manifest(tmp_path / "out")
-    assert {name: row["readable"] for name, row in manifest.items()} == {"plain": 20, "uneven": 5, "edited": 15}
+    readable = {name: row["readable"] for name, row in manifest.items()}
+    assert 10 < readable.pop("shortened") < 20
+    whole = dict.fromkeys(("plain", "turned", "stream", "av1"), 20)
+    assert readable == whole | {"uneven": 5, "edited": 15, "one": 1}
+    assert [manifest["turned"][name] for name in ("rotation", "height", "width")] == [90, 128, 48]
+    assert {row["backend"] for row in manifest.values()} == {"pyav"}
+    assert {name for name, row in manifest.items() if not row["decord"]} >= {"plain", "turned"}
+    assert "edit list" in manifest["edited"]["decord"]
     assert {name for name, row in manifest.items() if row["variable"]} == {"uneven"}
     assert {name for name, row in manifest.items() if row["edited"]} == {"edited"}
     times = (tmp_path / "out/uneven/uneven.times.csv").read_text().splitlines()
     assert times == ["frame,seconds", "0,0.000000", "1,0.040000", "2,0.080000", "3,0.360000", "4,0.400000"]
 
     again = validate(folder, "--out", tmp_path / "out", "--json")
-    assert json.loads(again.stdout)["counts"]["skipped"] == 3
+    assert json.loads(again.stdout)["counts"]["skipped"] == len(manifest)
 
 
 def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_video: Callable[..., Path]) -> None:
@@ -69,7 +85,31 @@ def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_v
 
 def test_files_are_found_once_and_what_is_missing_is_an_item(folder: Path) -> None:
     items = discover_videos([folder, folder / "plain.mp4", Path(f"{folder}/u*.mp4"), folder / "gone.mp4"])
-    assert [item.item_id for item in items] == ["edited", "empty", "plain", "text", "uneven", "gone"]
+    found = [
+        "av1",
+        "cut",
+        "edited",
+        "empty",
+        "one",
+        "plain",
+        "shortened",
+        "stream",
+        "text",
+        "turned",
+        "uneven",
+        "zeroed",
+    ]
+    assert [item.item_id for item in items] == [*found, "gone"]
     assert items[-1].problem == "there is no such file"
     (none,) = discover_videos([Path(f"{folder}/*.xyz")])
     assert none.problem == "no file matches"
+
+
+def test_the_videos_at_hand_each_end_with_facts(tmp_path: Path) -> None:
+    root = data_root()
+    if root is None or not (root / "videos").is_dir():
+        pytest.skip("needs the data set 'videos' (PULVINAR_DATA)")
+    done = validate(root / "videos", "--out", tmp_path / "out", "--json")
+    assert done.returncode == ExitCode.OK, done.stdout
+    facts = {name: (row["frames"], row["readable"]) for name, row in read_manifest(tmp_path / "out").items()}
+    assert facts == {"demo": (280, 280), "test": (164, 164), "vtest": (795, 795)}
