@@ -34,6 +34,11 @@ TASKS = (
         "classes that look alike, told apart in pictures",
     ),
     TaskEntry(
+        "reid/attributes",
+        "domains.reid.attributes.task:AttributeTask",
+        "pictures compared by one attribute at a time: type, viewpoint",
+    ),
+    TaskEntry(
         "video/skeleton-action",
         "domains.video.skeleton_action.task:SkeletonActionTask",
         "actions, told apart by the movement of joints",

@@ -1,0 +1,186 @@
+"""Object keypoint similarity, and COCO's average precision and recall over it, in NumPy.
+
+    scores = evaluate_oks(truths, found, sigmas)      # lists of pictures
+    scores["AP"], scores["AP50"], scores["AR"]
+
+Equal to `cocoeval` of cocoapi for keypoints: variances are (2 sigma)², a person without labelled joints and a crowd
+count for nothing, twenty detections of a picture are looked at, precision is interpolated at 101 recalls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["AREAS", "FoundPerson", "TruePerson", "evaluate_oks", "object_keypoint_similarity"]
+
+Values = NDArray[np.float64]
+
+AREAS: Mapping[str, tuple[float, float]] = {"all": (0.0, 1e10), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+"""Areas of persons in pixels; small ones are not judged by COCO."""
+_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+_RECALLS = np.linspace(0.0, 1.0, 101)
+_MOST = 20
+_EPS = float(np.spacing(1))
+
+
+@dataclass(frozen=True, eq=False)
+class TruePerson:
+    """A labelled person.
+
+    Attributes:
+        points: `(J, 2)`.
+        known: `(J,)` bool.
+        box: Left, top, width, height.
+        area: Pixels.
+        crowd: Whether it stands for many, of whom any number may be found.
+        ignored: Whether it counts for nothing; one without a labelled joint does in any case.
+    """
+
+    points: NDArray[np.floating]
+    known: NDArray[np.bool_]
+    box: tuple[float, float, float, float]
+    area: float
+    crowd: bool = False
+    ignored: bool = field(default=False)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it must be found."""
+        return not (self.ignored or self.crowd) and bool(self.known.any())
+
+
+@dataclass(frozen=True, eq=False)
+class FoundPerson:
+    """A person that was found: `(J, 2)` points and a score."""
+
+    points: NDArray[np.floating]
+    score: float
+
+    @property
+    def area(self) -> float:
+        """Of the box around all joints."""
+        sides = self.points.max(0) - self.points.min(0)
+        return float(sides[0] * sides[1])
+
+
+def object_keypoint_similarity(found: NDArray[np.floating], truth: TruePerson, sigmas: Sequence[float]) -> float:
+    """Mean over labelled joints of exp(-d² / (2 area (2 sigma)²)), 0 to 1.
+
+    Where no joint is labelled, distances are those from the box enlarged twofold, and all joints count.
+    """
+    variances = (2 * np.asarray(sigmas, np.float64)) ** 2
+    if truth.known.any():
+        apart = (found.astype(np.float64) - truth.points)[truth.known]
+        variances = variances[truth.known]
+    else:
+        left, top, width, height = truth.box
+        low = np.array([left - width, top - height])
+        high = np.array([left + 2 * width, top + 2 * height])
+        apart = np.maximum(0, low - found) + np.maximum(0, found - high)
+    exponent = np.square(apart).sum(-1) / variances / (truth.area + _EPS) / 2
+    return float(np.exp(-exponent).mean())
+
+
+def evaluate_oks(
+    truths: Sequence[Sequence[TruePerson]],
+    found: Sequence[Sequence[FoundPerson]],
+    sigmas: Sequence[float],
+    *,
+    most: int = _MOST,
+) -> dict[str, float]:
+    """COCO's ten numbers over pictures.
+
+    Args:
+        truths: Labelled persons of each picture.
+        found: Found persons of each picture.
+        sigmas: Of each joint, as COCO publishes them (not doubled).
+        most: Detections of a picture that are looked at, those with the highest scores.
+
+    Returns:
+        `AP`, `AP50`, `AP75`, `AP_medium`, `AP_large`, and the same for `AR`; NaN where nobody of that size is labelled.
+
+    Raises:
+        ValueError: There are not as many lists of found persons as of labelled ones.
+    """
+    if len(truths) != len(found):
+        raise ValueError(f"{len(found)} pictures of found persons for {len(truths)} of labelled ones")
+    kept = [sorted(one, key=lambda person: -person.score)[:most] for one in found]
+    similar = [
+        np.array([[object_keypoint_similarity(one.points, truth, sigmas) for truth in labelled] for one in seen])
+        for labelled, seen in zip(truths, kept, strict=True)
+    ]
+    numbers: dict[str, float] = {}
+    for name, limits in AREAS.items():
+        precision, recall = _curves(truths, kept, similar, limits)  # (T, 101), (T,)
+        ending = "" if name == "all" else f"_{name}"
+        numbers[f"AP{ending}"], numbers[f"AR{ending}"] = float(precision.mean()), float(recall.mean())
+        if name == "all":
+            for threshold, at in ((50, 0), (75, 5)):
+                numbers[f"AP{threshold}"], numbers[f"AR{threshold}"] = float(precision[at].mean()), float(recall[at])
+    return numbers
+
+
+def _curves(
+    truths: Sequence[Sequence[TruePerson]],
+    found: Sequence[Sequence[FoundPerson]],
+    similar: Sequence[Values],
+    limits: tuple[float, float],
+) -> tuple[Values, Values]:
+    """Interpolated precision `(T, 101)` and recall `(T,)` at each similarity; NaN where nobody must be found."""
+    scores: list[float] = []
+    matched: list[NDArray[np.bool_]] = []
+    ignored: list[NDArray[np.bool_]] = []
+    needed = 0
+    for labelled, seen, similarity in zip(truths, found, similar, strict=True):
+        hit, passed, count = _match(labelled, seen, similarity, limits)
+        needed += count
+        scores += [person.score for person in seen]
+        matched.append(hit)
+        ignored.append(passed)
+    if not needed:
+        return np.full((len(_THRESHOLDS), len(_RECALLS)), np.nan), np.full(len(_THRESHOLDS), np.nan)
+    order = np.argsort(-np.array(scores), kind="stable")
+    hits, passes = np.concatenate(matched, 1)[:, order], np.concatenate(ignored, 1)[:, order]  # (T, N)
+    right, wrong = (hits & ~passes).cumsum(1).astype(float), (~hits & ~passes).cumsum(1).astype(float)
+    precision, recall = np.zeros((len(_THRESHOLDS), len(_RECALLS))), np.zeros(len(_THRESHOLDS))
+    for row, (true, false) in enumerate(zip(right, wrong, strict=True)):
+        if not true.size:
+            continue
+        recalled = true / needed
+        recall[row] = recalled[-1]
+        # The best precision at this recall or any higher one.
+        best = np.maximum.accumulate((true / (true + false + _EPS))[::-1])[::-1]
+        places = np.searchsorted(recalled, _RECALLS, side="left")
+        inside = places < len(best)
+        precision[row, inside] = best[places[inside]]
+    return precision, recall
+
+
+def _match(
+    labelled: Sequence[TruePerson], seen: Sequence[FoundPerson], similarity: Values, limits: tuple[float, float]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], int]:
+    """For each similarity and found person whether it has a match and whether it counts for nothing, `(T, N)`."""
+    passed = np.array([not one.counts or not limits[0] <= one.area <= limits[1] for one in labelled], dtype=bool)
+    order = np.argsort(passed, kind="stable")  # those that count come first
+    outside = np.array([not limits[0] <= one.area <= limits[1] for one in seen], dtype=bool)
+    hits, ignored = (np.zeros((len(_THRESHOLDS), len(seen)), dtype=bool) for _ in range(2))
+    for row, threshold in enumerate(_THRESHOLDS):
+        taken: set[int] = set()
+        for person in range(len(seen)):
+            best, match = min(threshold, 1 - 1e-10), -1
+            for truth in (int(at) for at in order):
+                if truth in taken and not labelled[truth].crowd:
+                    continue
+                if match >= 0 and not passed[match] and passed[truth]:
+                    break  # what counts is preferred to what does not, however similar
+                if similarity[person, truth] >= best:
+                    best, match = float(similarity[person, truth]), truth
+            if match >= 0:
+                taken.add(match)
+                hits[row, person], ignored[row, person] = True, passed[match]
+        ignored[row] |= ~hits[row] & outside
+    return hits, ignored, int((~passed).sum())
