@@ -71,6 +71,13 @@ def open_container(path: Path, case_id: str) -> Any:
             f"no video can be opened in {path.name}: {_short(error)}",
             hint="It is cut off, damaged or no video; `ffprobe FILE` says more.",
         ) from error
+    if not len(container.streams):
+        container.close()
+        raise CaseError(
+            case_id,
+            f"no video can be opened in {path.name}: it describes no stream at all",
+            hint="It was cut off before its index, or the recording was never ended: copy it again from its source.",
+        )
     if not container.streams.video:
         container.close()
         raise CaseError(case_id, f"{path.name} holds no video stream", hint="It may be sound or text only.")
