@@ -19,7 +19,7 @@ from pipelines.encoders.efficientnet import EfficientNetLite0, load_imagenet
 from pipelines.errors import ConfigurationError
 from shared_attention import card
 
-__all__ = ["build_network"]
+__all__ = ["build_network", "build_vit"]
 
 
 def build_network(
@@ -99,7 +99,10 @@ def _in_map(settings: Section, channels: int) -> nn.Module:
     return MixerInMap(mixer, channels)
 
 
-def _transformer(model: VitSettings, given: InputSettings, sides: int, pretrained: bool) -> tuple[nn.Module, int]:
+def build_vit(
+    model: VitSettings, given: InputSettings, *, sides: int = 0, pretrained: bool = True
+) -> tuple[VisionTransformer, int]:
+    """A transformer without heads of its own, and the number of its attention heads; arguments of `build_network`."""
     dim, depth, heads = SIZES[model.width] if model.width else (model.dim, model.depth, model.heads)
     plain = model.attention.name == "full"
     mixer: Callable[..., nn.Module] | None = None if plain else partial(make_mixer, model.attention)
@@ -119,10 +122,15 @@ def _transformer(model: VitSettings, given: InputSettings, sides: int, pretraine
         raise ConfigurationError(f"model: {error}") from error
     if pretrained and model.weights is not None:
         load_official_vit(vit, read_state(model.weights), source=model.weights.name)
+    return vit, heads
+
+
+def _transformer(model: VitSettings, given: InputSettings, sides: int, pretrained: bool) -> tuple[nn.Module, int]:
+    vit, heads = build_vit(model, given, sides=sides, pretrained=pretrained)
     if model.dcal is None:
-        return TransformerFeatures(vit), dim
+        return TransformerFeatures(vit), vit.dim
     dcal = model.dcal
     both = DualCrossAttention(
         vit, heads=heads, ratio=dcal.ratio, local=dcal.local, pairs=dcal.pairs, summary=dcal.summary
     )
-    return both, dim
+    return both, vit.dim

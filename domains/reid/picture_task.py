@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from domains.reid.training.batches import BalancedOrder
     from domains.reid.training.samples import Targets
 
-__all__ = ["PictureTask"]
+__all__ = ["SERVED", "PictureTask"]
 
-_SERVED = ("model", "head", "loss", "input", "infer")
+SERVED = ("model", "head", "loss", "input", "infer")
 """Sections that the model folder holds."""
 
 
@@ -41,6 +41,8 @@ class PictureTask(Task):
     Config: ClassVar[type[WorkflowConfig]] = PictureWorkflow
     names_classes: ClassVar[bool]
     """Whether the names of identities are kept in the model folder."""
+    served: ClassVar[tuple[str, ...]] = SERVED
+    """Sections that the model folder holds."""
     config: PictureWorkflow
 
     def __init__(self, config: WorkflowConfig) -> None:
@@ -164,7 +166,7 @@ class PictureTask(Task):
 
     def describe(self) -> dict[str, Any]:
         """Model, input and plan, as plain values; no path, and for retrieval no name of an identity."""
-        described = {name: getattr(self._served, name).model_dump(mode="json") for name in _SERVED}
+        described = {name: getattr(self._served, name).model_dump(mode="json") for name in self.served}
         if described["model"]["name"] == "vit":
             described["model"]["weights"] = None
         plain: dict[str, Any] = json.loads(json.dumps({**described, "plan": self.plan.describe()}))
@@ -174,7 +176,7 @@ class PictureTask(Task):
     def from_description(cls, description: Mapping[str, Any]) -> Self:
         """A task that builds the network and its predictor; `with_workflow` gives it cases."""
         fields = cls.Config.model_fields
-        sections = {name: cls._validated(fields[name].annotation, description[name]) for name in _SERVED}
+        sections = {name: cls._validated(fields[name].annotation, description[name]) for name in cls.served}
         # It names no cases, so the `data` section that a workflow must have is not there to be validated.
         task = cls(cls.Config.model_construct(task=cls.name, name="served", data=None, **sections))
         task._plan = Plan.from_description(description["plan"])

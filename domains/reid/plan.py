@@ -21,12 +21,14 @@ class Plan:
         identities: How many logits there are.
         cameras: Cameras that the network is told of, in the order of their numbers from 1; 0 is unknown.
         views: Views likewise.
+        attributes: Attributes that have an embedding of their own, in the order of the embeddings.
     """
 
     classes: tuple[str, ...]
     identities: int
     cameras: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, training: Sequence[Case], *, named: bool, cameras: bool, views: bool) -> Plan:

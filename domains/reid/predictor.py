@@ -40,7 +40,7 @@ class PictureResult:
     """What the network says.
 
     Attributes:
-        embedding: `(D,)` float32 of length 1.
+        embedding: `(D,)` float32 of length 1; with attributes `(A, D)`.
         logits: `(I,)` log-probabilities of the classes seen in training.
         picture: The picture as the network saw it, `(H, W, 3)`.
         side: Number of its camera, 0 for unknown.
@@ -114,15 +114,25 @@ class PicturePredictor(Predictor[LoadedPicture, PictureResult]):
         seconds = {**loaded.seconds, "infer": time.perf_counter() - started}
         return PictureResult(embedding.cpu().numpy(), logits.cpu().numpy(), loaded.picture, loaded.side, seconds)
 
+    def _tensors(self, result: PictureResult) -> dict[str, NDArray[np.float32]]:
+        """The embedding, or that of each attribute under its name."""
+        if not self._plan.attributes:
+            return {"embedding": result.embedding}
+        rows = zip(self._plan.attributes, result.embedding, strict=True)
+        return {name: np.ascontiguousarray(row) for name, row in rows}
+
     def write(self, item: Item, result: PictureResult, folder: Path) -> Written:
-        """Writes the embedding (safetensors) and, for a classifier, a JSON of the most likely classes."""
+        """Writes the embedding (safetensors) and, for a classifier, a JSON of the most likely classes.
+
+        With attributes, the embedding of each stands under its name.
+        """
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
         files = [folder / f"{item.item_id}.safetensors"]
-        save_file({"embedding": result.embedding}, files[0], metadata={"item": item.item_id})
+        save_file(self._tensors(result), files[0], metadata={"item": item.item_id})
         seconds = {name: round(value, 4) for name, value in result.seconds.items()}
-        summary: dict[str, Any] = {"channels": int(result.embedding.size), "seconds": seconds}
+        summary: dict[str, Any] = {"channels": int(result.embedding.shape[-1]), "seconds": seconds}
         if self._plan.classes:
             order = np.argsort(-result.logits, kind="stable")[:_TOLD]
             likely = {self._plan.classes[place]: round(float(np.exp(result.logits[place])), 6) for place in order}
