@@ -32,6 +32,7 @@ __all__ = ["mirrored_by_name", "read_coco", "read_deeplabcut", "read_lsp"]
 
 _HEAD = 0.6
 """Size of a head over the diagonal of its box, in PCKh of MPII and PoseTrack."""
+_HEADERS = ("scorer", "individuals", "bodyparts", "coords")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -87,7 +88,7 @@ def read_deeplabcut(path: Path, joints: JointSet | None = None, images: Path | N
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}", hint="Check data.file.") from error
-    header = {row[0]: row for row in rows[:4] if row}
+    header = {row[0]: row for row in rows[:4] if row and row[0] in _HEADERS}
     if not {"scorer", "bodyparts", "coords"} <= set(header):
         raise DataError(f"{path.name} is no table of DeepLabCut: it lacks the rows scorer, bodyparts and coords")
     body = rows[len(header) :]
