@@ -109,12 +109,14 @@ class EfficientNetLite0(nn.Module):
         frozen_norms: Whether every batch norm keeps its running statistics, as small batches like it.
         gate: Makes a gate or mixer `(B, C, H, W) → (B, C, H, W)` for a number of channels.
         gate_stages: Stages (1 to 7) that end with one.
+        depth: Stages that are there. 7 is the whole network; 5 ends with 112 channels at a sixteenth of the input,
+            for half the time, where places matter more than meaning.
 
     Raises:
         ValueError: A stage that does not exist.
     """
 
-    channels = _HEAD
+    channels: int = _HEAD
 
     def __init__(
         self,
@@ -125,8 +127,11 @@ class EfficientNetLite0(nn.Module):
         frozen_norms: bool = False,
         gate: Callable[[int], nn.Module] | None = None,
         gate_stages: Sequence[int] = (),
+        depth: int = len(STAGES),
     ) -> None:
         super().__init__()
+        if not 1 <= depth <= len(STAGES):
+            raise ValueError(f"a depth of {depth} stages does not exist; there are 1 to {len(STAGES)}")
         wrong = [stage for stage in gate_stages if not 1 <= stage <= len(STAGES)]
         if wrong or not 0 <= frozen_stages <= len(STAGES) + 1:
             raise ValueError(
@@ -135,7 +140,7 @@ class EfficientNetLite0(nn.Module):
         self.stem, self.stem_norm = SameConv(3, _STEM, 3, stride=2), _norm(_STEM)
         self.stages, self.gates = nn.ModuleList(), nn.ModuleDict()
         width, done, total = _STEM, 0, sum(stage[0] for stage in STAGES)
-        for number, (blocks, kernel, stride, expansion, out) in enumerate(STAGES):
+        for number, (blocks, kernel, stride, expansion, out) in enumerate(STAGES[:depth]):
             first = last_stride if number == _STRIDED_LAST else stride
             stage = nn.Sequential()
             for block in range(blocks):
@@ -145,25 +150,29 @@ class EfficientNetLite0(nn.Module):
             self.stages.append(stage)
             if gate is not None and number + 1 in gate_stages:
                 self.gates[str(number + 1)] = gate(out)
-        self.head, self.head_norm = SameConv(width, _HEAD, 1), _norm(_HEAD)
+        whole = depth == len(STAGES)
+        self.head = SameConv(width, _HEAD, 1) if whole else None
+        self.head_norm = _norm(_HEAD) if whole else None
+        self.channels = _HEAD if whole else width
         self._frozen_norms = frozen_norms
         self._frozen: list[nn.Module] = []
         if frozen_stages:
             self._frozen = [self.stem, self.stem_norm, *list(self.stages)[:frozen_stages]]
-        if frozen_stages > len(STAGES):
+        if frozen_stages > len(STAGES) and self.head is not None and self.head_norm is not None:
             self._frozen += [self.head, self.head_norm]
         for module in self._frozen:
             module.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, 3, H, W)` → `(B, 1280, H / 32, W / 32)`, or `/ 16` with `last_stride=1`."""
+        """`(B, 3, H, W)` → `(B, channels, H / 32, W / 32)`, or `/ 16` with `last_stride=1`."""
         x = functional.relu6(self.stem_norm(self.stem(x)), inplace=True)
         for number, stage in enumerate(self.stages, start=1):
             x = stage(x)
             if str(number) in self.gates:
                 x = self.gates[str(number)](x)
-        out: Tensor = functional.relu6(self.head_norm(self.head(x)), inplace=True)
-        return out
+        if self.head is not None and self.head_norm is not None:
+            x = functional.relu6(self.head_norm(self.head(x)), inplace=True)
+        return x
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
         """Training mode, except for what is frozen."""
@@ -177,7 +186,7 @@ class EfficientNetLite0(nn.Module):
         return self
 
     def load_published(self, state: dict[str, Tensor]) -> None:
-        """Weights under the names of `efficientnet-lite-pytorch`; its classifier is left out.
+        """Weights under the names of `efficientnet-lite-pytorch`; what has no place is left out.
 
         Raises:
             ValueError: They are not those of EfficientNet-lite0.

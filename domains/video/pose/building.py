@@ -29,7 +29,10 @@ def build_network(
         EnvironmentProblem: The package with ImageNet's weights is not installed.
     """
     encoder = EfficientNetLite0(
-        last_stride=model.last_stride, frozen_stages=model.frozen_stages, frozen_norms=model.frozen_norms
+        depth=model.stages,
+        last_stride=model.last_stride,
+        frozen_stages=model.frozen_stages,
+        frozen_norms=model.frozen_norms,
     )
     if pretrained and model.weights == "imagenet":
         load_imagenet(encoder)

