@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
+from domains.medical.bags.batching import draw_instances, pad_bags
 from domains.medical.bags.reading import BagReader, item_of
 from domains.medical.bags.target import Target
 from pipelines.cases import Case
@@ -40,9 +40,7 @@ class BagData:
         """`bag` `(N, F)` float32, `target` `(classes,)` bool, `case_id`. Raises `CaseError`."""
         case = self._cases[key.index]
         features = self._reader.read(item_of(case)).features
-        if self._most is not None and len(features) > self._most:
-            generator = np.random.default_rng((self._seed, key.epoch, key.index))
-            features = features[np.sort(generator.choice(len(features), self._most, replace=False))]
+        features = draw_instances(features, self._most, key=(self._seed, key.epoch, key.index))
         return {
             "bag": torch.from_numpy(features),
             "target": torch.from_numpy(self._target.of(case)),
@@ -56,12 +54,11 @@ class BagData:
 
 def collate_bags(samples: Sequence[Any], *, several: bool) -> dict[str, Any]:
     """A batch: `bags` `(B, N, F)` padded with zeros, `mask` `(B, N)`, `target`, `case_id`."""
-    bags = [sample["bag"] for sample in samples]
-    counts = torch.tensor([len(bag) for bag in bags])
+    bags, mask = pad_bags([sample["bag"] for sample in samples])
     flags = torch.stack([sample["target"] for sample in samples])  # (B, classes)
     return {
-        "bags": torch.nn.utils.rnn.pad_sequence(bags, batch_first=True),
-        "mask": torch.arange(int(counts.max())) < counts[:, None],
+        "bags": bags,
+        "mask": mask,
         "target": flags.float() if several else flags.long().argmax(1),
         "case_id": [sample["case_id"] for sample in samples],
     }

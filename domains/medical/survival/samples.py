@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from domains.medical.bags.batching import draw_instances, pad_bags
 from pipelines.task import SampleKey
 
-__all__ = ["PatientSamples", "pad_bags"]
+__all__ = ["PatientSamples"]
 
 _BAG_STREAM = 11
 
@@ -57,11 +57,8 @@ class PatientSamples:
         if self.features is not None:
             sample["genomics"] = torch.from_numpy(self.features[at])
         if self.read_bag is not None:
-            bag = self.read_bag(at)
-            if self.limit is not None and len(bag) > self.limit:
-                generator = np.random.default_rng([self.seed, _BAG_STREAM, key.epoch, at])
-                bag = bag[np.sort(generator.choice(len(bag), self.limit, replace=False))]
-            sample["bag"] = torch.from_numpy(bag)
+            drawn_by = (self.seed, _BAG_STREAM, key.epoch, at)
+            sample["bag"] = torch.from_numpy(draw_instances(self.read_bag(at), self.limit, key=drawn_by))
         return sample
 
     def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -73,14 +70,3 @@ class PatientSamples:
         if "bag" in samples[0]:
             batch["bags"], batch["mask"] = pad_bags([sample["bag"] for sample in samples])
         return batch
-
-
-def pad_bags(bags: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Bags `(N, C)` as one tensor `(B, N, C)` filled up with zeros, and what is real `(B, N)`."""
-    longest = max(len(bag) for bag in bags)
-    filled = bags[0].new_zeros(len(bags), longest, bags[0].shape[1])
-    mask = torch.zeros(len(bags), longest, dtype=torch.bool)
-    for number, bag in enumerate(bags):
-        filled[number, : len(bag)] = bag
-        mask[number, : len(bag)] = True
-    return filled, mask
