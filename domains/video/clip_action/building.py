@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from domains.video.clip_action.encoders import FrameEncoder, SmallEncoder, StagedEfficientNet
 from domains.video.clip_action.mixer_settings import make_mixer
-from domains.video.clip_action.model_settings import EncoderSettings, ModelSettings, SmallSettings
+from domains.video.clip_action.model_settings import CrossModalSettings, EncoderSettings, ModelSettings, SmallSettings
 from domains.video.clip_action.network import ClipModel, SpaceTimeNetwork
 from domains.video.clip_action.plan import ClipPlan
 from pipelines.errors import ConfigurationError
@@ -34,9 +34,13 @@ def build_network(settings: ModelSettings, plan: ClipPlan, *, pretrained: bool =
     """A fresh network. Raises `ConfigurationError` where it, or its mixer, refuses its arguments."""
     encoder = build_encoder(settings.encoder, settings.grid, pretrained=pretrained)
     arguments = settings.model_dump(exclude={"mixer", "encoder", "grid", "network"})
+    classes = len(plan.classes)
     try:
-        return SpaceTimeNetwork(
-            encoder, len(plan.classes), mixer=lambda dim: make_mixer(settings.mixer, dim), **arguments
-        )
+        if isinstance(settings, CrossModalSettings):
+            from domains.video.cross_modal.network import CrossModalNetwork
+
+            arguments.pop("streams")
+            return CrossModalNetwork(encoder, classes, **arguments)
+        return SpaceTimeNetwork(encoder, classes, mixer=lambda dim: make_mixer(settings.mixer, dim), **arguments)
     except ValueError as error:
         raise ConfigurationError(f"model: it cannot be built: {error}") from error

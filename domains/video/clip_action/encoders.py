@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.encoders.efficientnet import STAGES, EfficientNetLite0, imagenet_weights
+from pipelines.training.machine import to_channels_last
 
 __all__ = ["FrameEncoder", "SmallEncoder", "StagedEfficientNet"]
 
@@ -98,6 +99,7 @@ class FrameEncoder(nn.Module):
         self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None] * 255, persistent=False)
         if frozen:
             network.requires_grad_(False)
+            to_channels_last(network)  # frames come so, and on a CPU that is a third faster
         self.train()  # what is frozen leaves training mode at once
 
     def forward(self, frames: Tensor, partners: Tensor | None = None) -> Tensor:

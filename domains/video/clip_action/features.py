@@ -73,37 +73,38 @@ class FeatureStore:
         return found
 
     def kept(self, path: Path) -> Tensor | None:
-        """Features that were made before; None where there are none."""
+        """Features that were made before; None where those of a stream are not there."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        found = self._held.get(path)
-        if found is not None or not path.is_file():
-            return found
-        file = self._file(path)
+        if path in self._held or not path.is_file():
+            return self._held.get(path)
+        files = self._files(path)
+        if not all(file.is_file() for file in files):
+            return None
         try:
-            read = load_file(file)["features"] if file.is_file() else None
+            read = torch.stack([load_file(file)["features"] for file in files], 2)
         except (SafetensorError, KeyError, OSError) as error:
             _log.warning("kept features are made again: %s", error)
             return None
-        if read is not None:
-            self._hold(path, read)
+        self._hold(path, read)
         return read
 
     def keep(self, path: Path, features: Tensor) -> None:
-        """Keeps features of a video, in memory and on disk."""
+        """Keeps features of a video, in memory and on disk, a file for each stream."""
         from safetensors.torch import save
 
         self._hold(path, features)
-        file = self._file(path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, save({"features": features.contiguous()}))
-        except OSError as error:
-            _log.warning("features of %s are not kept: %s", path.stem, error)
+        for file, of_stream in zip(self._files(path), features.unbind(2), strict=True):
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, save({"features": of_stream.contiguous()}))
+            except OSError as error:
+                _log.warning("features of %s are not kept: %s", path.stem, error)
 
-    def _file(self, path: Path) -> Path:
-        return self.folder / f"{file_digests([path])[path][:32]}.safetensors"
+    def _files(self, path: Path) -> list[Path]:
+        digest = file_digests([path])[path][:32]
+        return [self.folder / f"{digest}.{stream}.safetensors" for stream in self._model.streams]
 
     def _hold(self, path: Path, features: Tensor) -> None:
         with self._lock:

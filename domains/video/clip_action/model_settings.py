@@ -9,7 +9,15 @@ from pydantic import Field, model_validator
 from domains.video.clip_action.mixer_settings import MixerSettings, mixer_named
 from pipelines.config.section import Section
 
-__all__ = ["EncoderSettings", "ModelSettings", "PoolName", "PretrainedSettings", "SmallSettings", "SpaceTimeSettings"]
+__all__ = [
+    "CrossModalSettings",
+    "EncoderSettings",
+    "ModelSettings",
+    "PoolName",
+    "PretrainedSettings",
+    "SmallSettings",
+    "SpaceTimeSettings",
+]
 
 PoolName = Literal["mean", "max", "attention", "frames"]
 StreamName = Literal["rgb", "motion"]
@@ -89,5 +97,20 @@ class SpaceTimeSettings(_Common):
         return self
 
 
-ModelSettings = SpaceTimeSettings
+class CrossModalSettings(_Common):
+    """The deformable cross-modal transformer (Kim et al., 2023), reconstructed: RGB and motion meet in two tokens."""
+
+    network: Literal["cross_modal"] = "cross_modal"
+    """Network."""
+    streams: tuple[Literal["rgb"], Literal["motion"]] = ("rgb", "motion")
+    """What is seen: both, always."""
+    stride: int = Field(default=2, ge=1, le=16)
+    """Distance of the reference points of deformable attention, in tokens of time, rows and columns."""
+    joint_stride: int = Field(default=3, ge=1, le=32)
+    """Stride of places of the motion picture that look at one another."""
+    heads: int | None = Field(default=None, ge=1)
+    """Heads of every attention; null for heads of about 32 channels."""
+
+
+ModelSettings = Annotated[SpaceTimeSettings | CrossModalSettings, Field(discriminator="network")]
 """The network, by `network`."""

@@ -60,20 +60,6 @@ class ClipModel(nn.Module):
         seen = [self.encoder(frames, partners if stream == "motion" else None) for stream in self.streams]
         return torch.stack(seen, 1)
 
-    def forward(
-        self, frames: Tensor | None = None, partners: Tensor | None = None, features: Tensor | None = None
-    ) -> ClipOutput:
-        """Looks at clips: frames (and their partners), or features that were made before."""
-        if features is None:
-            if frames is None:
-                raise ValueError("neither frames nor features are given")
-            features = self.features(frames, partners)
-        return self.decide(features)
-
-    def decide(self, features: Tensor) -> ClipOutput:
-        """From features `(B, S, T, h, w, C)` to logits."""
-        raise NotImplementedError
-
 
 class TokenPool(nn.Module):
     """One summary of tokens `(B, T, h, w, C)`, and how much each token counts.
@@ -209,8 +195,23 @@ class SpaceTimeNetwork(ClipModel):
             for of_part in sources
         )
 
-    def decide(self, features: Tensor) -> ClipOutput:
-        """From features `(B, S, T, h, w, C)` to logits."""
+    def forward(
+        self, frames: Tensor | None = None, partners: Tensor | None = None, features: Tensor | None = None
+    ) -> ClipOutput:
+        """Looks at clips.
+
+        Args:
+            frames: uint8 `(B, T, H, W, 3)`; or `features`.
+            partners: The same a moment later, for the motion stream.
+            features: `(B, S, T, h, w, C)`, as the encoder makes them.
+
+        Raises:
+            ValueError: Neither is given.
+        """
+        if features is None:
+            if frames is None:
+                raise ValueError("neither frames nor features are given")
+            features = self.features(frames, partners)
         streams = features.unbind(1)
         given = [streams] if len(self.parts) == 1 else [(one,) for one in streams]
         told = [part(seen) for part, seen in zip(self.parts, given, strict=True)]

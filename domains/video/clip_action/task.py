@@ -258,7 +258,6 @@ class ClipActionTask(Task):
             how = {
                 "encoder": served.model.encoder.model_dump(mode="json"),
                 "grid": served.model.grid,
-                "streams": served.model.streams,
                 "input": served.input.model_dump(mode="json", exclude={"cache_gigabytes"}),
                 "clip": served.clip.model_dump(mode="json"),
             }

@@ -161,6 +161,35 @@ def test_any_two_axis_mixer_serves_and_all_parameters_learn(mixer: str) -> None:
     assert all(p.grad is not None for p in network.parameters())
 
 
+def test_late_fusion_averages_networks_that_learn_alone(skeletons: Path) -> None:
+    streams = ["joint", "bone", "motion"]
+    model = {"streams": streams, "fusion": "late", "dim": 16, "depth": 1, "dropout": 0.0}
+    task, cases = fitted(skeletons, model=model)
+    network = task.build_network()
+    data = task.training_data(cases, seed=0)
+    batch = data.collate([data[SampleKey(0, index)] for index in range(4)])
+    task.loss_step(network, batch)["loss"].backward()
+    assert [one.streams for one in network.networks] == [(name,) for name in streams]
+    alone = [{**model, "streams": [name], "fusion": "early"} for name in streams]
+    told = []
+    for one, settings in zip(network.networks, alone, strict=True):
+        single, _ = fitted(skeletons, model=settings)
+        twin = single.build_network()
+        assert torch.equal(twin.mean, one.mean)
+        assert torch.equal(twin.deviation, one.deviation)
+        twin.load_state_dict(one.state_dict())
+        single.loss_step(twin, batch)["loss"].backward()
+        for mine, theirs in zip(one.parameters(), twin.parameters(), strict=True):
+            assert torch.allclose(mine.grad, theirs.grad, atol=1e-6)
+        twin.load_state_dict(one.state_dict())
+        told.append(twin.eval()(batch["coordinates"], batch["seen"]).logits.softmax(-1))
+    fused = network.eval()(batch["coordinates"], batch["seen"])
+    assert torch.allclose(fused.logits.softmax(-1), torch.stack(told).mean(0), atol=1e-5)
+    assert fused.importance.sum((1, 2, 3)) == pytest.approx(torch.ones(4), abs=1e-4)
+    again = SkeletonActionTask.from_description(task.describe()).build_network()
+    again.load_state_dict(network.state_dict())
+
+
 def test_a_person_who_is_not_there_changes_nothing() -> None:
     torch.manual_seed(0)
     network = SkeletonTransformer(

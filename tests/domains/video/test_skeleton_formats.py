@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set, joint_set_names, require_same
+from domains.video.skeletons.labels import label_clips
 from domains.video.skeletons.opening import gather, open_skeletons
 from domains.video.skeletons.pickles import UnsafePickle, read_pickle
 from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, load_skeletons, save_skeletons
@@ -283,6 +285,38 @@ def test_files_of_different_joints_cannot_be_gathered(tmp_path: Path) -> None:
         gather([tmp_path])
     with pytest.raises(DataError, match="no reader for"):
         open_skeletons(tmp_path / "a.txt")
+
+
+def test_a_table_says_what_clips_show(tmp_path: Path) -> None:
+    found = some_set()
+    silent = SkeletonSet(found.joints, tuple(replace(one, label="", group="", split="") for one in found.sequences))
+    first, *others = (one.name for one in silent.sequences)
+    (tmp_path / "classes.csv").write_text(f"clip,class,group,split\n{first},run,anna,test\n")
+    labelled = label_clips(silent, tmp_path / "classes.csv")
+    told = {one.name: (one.label, one.group, one.split) for one in labelled.sequences}
+    assert told == {first: ("run", "anna", "test")} | dict.fromkeys(others, ("", "", ""))
+    assert labelled.classes == ("run",)
+    save_skeletons(labelled, tmp_path / "clips.npz")
+    assert load_skeletons(tmp_path / "clips.npz").sequences[0].label == "run"
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        pytest.param("clip,class\ngone,run\n", "1 clips that are not among .*gone", id="a clip that is not there"),
+        pytest.param("clip,class\n{0},run\n{0},walk\n", "line 3: the clip {0} stands there twice", id="twice"),
+        pytest.param("clip,action\n{0},run\n", "no column class; it has clip, action", id="no classes"),
+        pytest.param("clip,class\n{0},\n", "line 2: no class", id="an empty class"),
+        pytest.param("clip,class,split\n{0},run,dev\n", "no split 'dev'; use train", id="another split"),
+        pytest.param("clip,class\n{0},other\n", "{0} is of class other, but its file says", id="a contradiction"),
+    ],
+)
+def test_a_table_that_does_not_fit_the_clips_is_refused(tmp_path: Path, table: str, told: str) -> None:
+    found = some_set()
+    clip = next(one.name for one in found.sequences if one.label)
+    (tmp_path / "classes.csv").write_text(table.format(clip))
+    with pytest.raises(DataError, match=told.format(clip)):
+        label_clips(found, tmp_path / "classes.csv")
 
 
 def test_the_given_clips_are_read_in_the_order_of_jhmdb() -> None:

@@ -108,7 +108,9 @@ def test_a_frozen_encoder_stays_as_it_is_from_the_start() -> None:
 
 def workflow(**model: Any) -> ClipWorkflow:
     data = {"format": "folders", "root": "videos"}
-    return ClipWorkflow.model_validate({"task": "video/clip-action", "name": "x", "data": data, "model": model})
+    return ClipWorkflow.model_validate(
+        {"task": "video/clip-action", "name": "x", "data": data, "model": {"network": "space_time"} | model}
+    )
 
 
 def test_mixers_that_serve_no_volume_are_not_offered() -> None:

@@ -23,7 +23,13 @@ CPU = torch.device("cpu")
 
 
 def workflow(root: Path, **sections: Any) -> ClipWorkflow:
-    model = {"encoder": {"name": "small", "channels": (8, 12)}, "grid": (2, 2), "dim": 16, "dropout": 0.0}
+    model = {
+        "network": "space_time",
+        "encoder": {"name": "small", "channels": (8, 12)},
+        "grid": (2, 2),
+        "dim": 16,
+        "dropout": 0.0,
+    }
     given: dict[str, Any] = {
         "task": "video/clip-action",
         "name": "squares",
