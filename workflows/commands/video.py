@@ -53,10 +53,14 @@ def convert(
         typer.Option(help="Which joints the files hold, where they do not say: coco17, jhmdb15, ..., or a JSON file."),
     ] = "",
     classes: Annotated[Path | None, typer.Option(help="Text file with a class name in each line.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Table with the columns clip and class; group and split may be there too.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which published split of a .pkl to keep, such as sub1.")] = "",
     json: JsonOption = False,
 ) -> int:
     """Gather skeletons of MMAction2, PYSKL, COCO, PoseTrack, NTU RGB+D or NumPy in one file."""
+    from domains.video.skeletons.labels import label_clips
     from domains.video.skeletons.opening import find_joints, gather, read_class_names
     from domains.video.skeletons.sequences import save_skeletons
     from pipelines.errors import ConfigurationError
@@ -65,6 +69,8 @@ def convert(
         raise ConfigurationError(f"{out.name} does not end in .npz", hint="Name the file to write: --out clips.npz")
     names = read_class_names(classes) if classes else ()
     found = gather(inputs, find_joints(joints) if joints else None, classes=names, split=split)
+    if labels:
+        found = label_clips(found, labels)
     save_skeletons(found, out)
     told = {
         "file": str(out),

@@ -35,10 +35,12 @@ class SkeletonOutput(NamedTuple):
     Attributes:
         logits: `(B, classes)`.
         importance: `(B, P, T / 4, J)`, how much each joint counts over time; of each person it sums to one.
+        each: `(streams, B, classes)`, the logits of the networks of single streams under late fusion; else None.
     """
 
     logits: Tensor
     importance: Tensor
+    each: Tensor | None = None
 
 
 class SkeletonTransformer(nn.Module):

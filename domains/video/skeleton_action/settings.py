@@ -78,7 +78,10 @@ class ModelSettings(Section):
     """The space-time transformer."""
 
     streams: tuple[StreamName, ...] = Field(default=STREAMS, min_length=1)
-    """What is seen of a skeleton: places, bones, motions, distances; fused by the first layer of one network."""
+    """What is seen of a skeleton: places, bones, motions, distances."""
+    fusion: Literal["early", "late"] = "early"
+    """Early: the first layer of one network sees all streams. Late: each stream has a network of its own, and their
+    probabilities are averaged; as many times the parameters and the time."""
     mixer: MixerSettings = mixer_named("full")
     """What mixes the tokens of time × joints, by name."""
     dim: int = Field(default=64, ge=8, le=1024)

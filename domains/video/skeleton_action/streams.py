@@ -5,8 +5,8 @@
     motion     to the next frame, and to the one after next       2 D
     distance   to each joint of the same person (DD-Net's idea)   J
 
-The streams of a frame and joint lie side by side and are fused by the first layer of one network: separate networks
-whose probabilities are averaged, as is usual for graph convolutions, cost four times as much for four streams.
+The streams of a frame and joint lie side by side and are fused by the first layer of one network; `model.fusion: late`
+gives each a network of its own, as is usual for graph convolutions, at four times the cost for four streams.
 Distances after Yang et al., "Make Skeleton-based Action Recognition Model Smaller, Faster and Better", 2019.
 
 >>> import torch

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from domains.video.skeleton_action.fusion import FusedStreams
     from domains.video.skeleton_action.network import SkeletonTransformer
     from domains.video.skeleton_action.predictor import ActionPrediction, SkeletonPredictor
 
@@ -115,7 +116,7 @@ class SkeletonActionTask(Task):
         augment = self.config.augment if self.config.augment.enabled else None
         return ClipData(cases, self._sequences, numbers, self._preparation(), augment, seed=seed)
 
-    def build_network(self) -> SkeletonTransformer:
+    def build_network(self) -> SkeletonTransformer | FusedStreams:
         """A fresh network; after `fit` its streams are standardised by the training part."""
         from domains.video.skeleton_action.building import build_network, standardise
 
@@ -126,12 +127,15 @@ class SkeletonActionTask(Task):
         return network
 
     def loss_step(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
-        """`loss`, the cross-entropy."""
+        """`loss`, the cross-entropy; under late fusion the sum of those of the streams, so that each learns alone."""
+        import torch
         from torch.nn import functional
 
         output = network(batch["coordinates"], batch["seen"])
         smoothing = self._loss.label_smoothing
-        return {"loss": functional.cross_entropy(output.logits, batch["label"], label_smoothing=smoothing)}
+        each = output.logits.unsqueeze(0) if output.each is None else output.each
+        losses = [functional.cross_entropy(logits, batch["label"], label_smoothing=smoothing) for logits in each]
+        return {"loss": torch.stack(losses).sum()}
 
     def predictor(self, network: nn.Module, *, device: torch.device) -> SkeletonPredictor:
         """The network, ready to serve."""
