@@ -73,12 +73,7 @@ def draw_bag(case: Case, result: BagPrediction, target: Target) -> list[Figure]:
 
     def draw(axes: Axes) -> None:
         if result.coords is not None:
-            x, y = result.coords.T
-            dots = axes.scatter(x, y, c=result.attention, cmap="magma", s=12, marker="s")
-            axes.invert_yaxis()
-            axes.set_aspect("equal")
-            axes.figure.colorbar(dots, ax=axes, label="attention")
-            axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
+            _draw_places(axes, result.coords, result)
         else:
             axes.bar(np.arange(len(order)), result.attention[order], width=1.0)
             axes.axhline(1 / len(order), linestyle=":", color="0.5")
@@ -87,6 +82,28 @@ def draw_bag(case: Case, result: BagPrediction, target: Target) -> list[Figure]:
 
     caption = f"Attention of {len(order)} instances; truth {target.told(target.of(case))}, predicted {told}."
     return [Figure(case.case_id, _render(draw), caption, table, case.case_id)]
+
+
+def _draw_places(axes: Axes, coords: NDArray[np.int64], result: BagPrediction) -> None:
+    """Tiles where they lie and as large as they are; dots where the bag does not say how large."""
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    across = result.attributes.get("patch_size_level0")
+    shown: Any
+    if across is None:
+        shown = axes.scatter(coords[:, 0], coords[:, 1], c=result.attention, cmap="magma", s=12, marker="s")
+    else:
+        down = result.attributes.get("patch_height_level0", across)
+        order = np.argsort(result.attention, kind="stable")  # where tiles overlap, the highest is on top
+        tiles = [Rectangle((x, y), across, down) for x, y in coords[order].tolist()]
+        shown = axes.add_collection(PatchCollection(tiles, cmap="magma", linewidths=0))
+        shown.set_array(result.attention[order])
+        axes.autoscale_view()
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
+    axes.figure.colorbar(shown, ax=axes, label="attention")
+    axes.set(xlabel="x (pixels)", ylabel="y (pixels)")
 
 
 _Curve = Callable[[Flags, Numbers], tuple[Numbers, Numbers]]
