@@ -7,6 +7,7 @@ a query is its average precision (retrieval), that of a picture whether its clas
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 import time
@@ -17,12 +18,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import RESULTS, parser, print_table
 
-__all__ = ["Judged", "Trial", "difference", "made_up", "missing", "read_trials", "train_once", "write_trial"]
+__all__ = ["Judged", "Trial", "Wanted", "compared", "difference", "made_up", "options", "run_trials", "train_once"]
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
 Judged = dict[str, tuple[str, float]]
 """Case id → group and value."""
+Wanted = tuple[str, str, int, tuple[str, ...]]
+"""Workflow, network, seed and settings of a training."""
+
+
+def options(description: str, sets: Sequence[str], networks: Sequence[str], name: str) -> argparse.ArgumentParser:
+    """Options of a comparison of networks."""
+    made = parser(description, turns=1)
+    made.add_argument("--sets", nargs="+", default=list(sets), choices=list(sets))
+    made.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0")
+    made.add_argument("--networks", nargs="+", default=list(networks), choices=list(networks))
+    made.add_argument("--change", nargs="*", default=[], help="more settings of every network, as for `pulvinar run`")
+    made.add_argument("--rows", type=Path, default=RESULTS / f"{name}.jsonl", help="file of finished trainings")
+    made.add_argument("--most", type=int, help="end after so many trainings; all by default")
+    return made
 
 
 @dataclass(frozen=True)
@@ -69,10 +85,52 @@ def write_trial(path: Path, trial: Trial) -> None:
         file.write(json.dumps(asdict(trial)) + "\n")
 
 
-def missing(done: Sequence[Trial], wanted: Sequence[tuple[str, str, int, tuple[str, ...]]]) -> list[int]:
-    """Places of those wanted (workflow, network, seed, changes) that no training of the file is."""
-    there = {(trial.workflow, trial.network, trial.seed, trial.changes) for trial in done}
-    return [place for place, key in enumerate(wanted) if key not in there]
+def run_trials(wanted: Sequence[Wanted], rows: Path, most: int | None = None) -> dict[Wanted, Trial] | None:
+    """Trains what a file lacks of the trainings that are wanted.
+
+    Args:
+        wanted: The trainings.
+        rows: The file of finished trainings.
+        most: How many are trained now; None for all.
+
+    Returns:
+        All of them; None where some are left.
+    """
+    there = {_key(trial) for trial in read_trials(rows)}
+    for key in [key for key in wanted if key not in there][:most]:
+        trial = train_once(*key)
+        write_trial(rows, trial)
+        told = f"{trial.workflow}, seed {trial.seed}, {trial.network}: {trial.mean:.4f}"
+        print(f"{told} in {trial.took['train seconds']:.0f} s", flush=True)
+    done = {_key(trial): trial for trial in read_trials(rows)}
+    if left := sum(key not in done for key in wanted):
+        print(f"{left} of {len(wanted)} trainings are left; the same command goes on")
+        return None
+    return {key: done[key] for key in wanted}
+
+
+def _key(trial: Trial) -> Wanted:
+    return trial.workflow, trial.network, trial.seed, trial.changes
+
+
+def compared(name: str, trials: Sequence[Trial], first: str) -> dict[str, Any]:
+    """Means of the networks on one set, and their paired differences to one of them, as a table and as values."""
+    found: dict[str, list[Trial]] = defaultdict(list)
+    for trial in trials:
+        found[trial.network].append(trial)
+    rows, told = [], {}
+    for network, own in found.items():
+        mean = sum(trial.mean for trial in own) / len(own)
+        told[network] = {"mean": mean, "seeds": [trial.mean for trial in own], "took": [trial.took for trial in own]}
+        apart = ""
+        if network != first and first in found:
+            paired = difference([trial.values for trial in found[first]], [trial.values for trial in own])
+            told[network][f"difference to {first}"] = paired
+            apart = f"{paired['mean']:+.4f} ({paired['low']:+.4f} to {paired['high']:+.4f})"
+        seconds = sum(trial.took["train seconds"] for trial in own) / len(own)
+        rows.append((name, network, f"{mean:.4f}", apart, own[0].took["parameters"], f"{seconds:.0f} s"))
+    print_table(("set", "network", "mean", f"difference to {first} (95 %)", "parameters", "training"), rows)
+    return told
 
 
 def train_once(workflow: str, network: str, seed: int, changes: Sequence[str]) -> Trial:
