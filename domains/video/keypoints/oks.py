@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AREAS", "FoundPerson", "TruePerson", "evaluate_oks", "object_keypoint_similarity"]
+__all__ = [
+    "AREAS",
+    "FoundPerson",
+    "MatchedPicture",
+    "TruePerson",
+    "average_precision",
+    "evaluate_oks",
+    "match_picture",
+    "object_keypoint_similarity",
+]
 
 Values = NDArray[np.float64]
 
@@ -101,51 +110,76 @@ def evaluate_oks(
         most: Detections of a picture that are looked at, those with the highest scores.
 
     Returns:
-        `AP`, `AP50`, `AP75`, `AP_medium`, `AP_large`, and the same for `AR`; NaN where nobody of that size is labelled.
+        `AP`, `AP50`, `AP75`, `AP_medium`, `AP_large`, and the same of `AR`; NaN where nobody must be found.
 
     Raises:
         ValueError: There are not as many lists of found persons as of labelled ones.
     """
     if len(truths) != len(found):
         raise ValueError(f"{len(found)} pictures of found persons for {len(truths)} of labelled ones")
-    kept = [sorted(one, key=lambda person: -person.score)[:most] for one in found]
-    similar = [
-        np.array([[object_keypoint_similarity(one.points, truth, sigmas) for truth in labelled] for one in seen])
-        for labelled, seen in zip(truths, kept, strict=True)
-    ]
     numbers: dict[str, float] = {}
     for name, limits in AREAS.items():
-        precision, recall = _curves(truths, kept, similar, limits)  # (T, 101), (T,)
-        ending = "" if name == "all" else f"_{name}"
-        numbers[f"AP{ending}"], numbers[f"AR{ending}"] = float(precision.mean()), float(recall.mean())
+        pictures = [
+            match_picture(labelled, seen, sigmas, limits=limits, most=most)
+            for labelled, seen in zip(truths, found, strict=True)
+        ]
+        got = average_precision(pictures)
         if name == "all":
-            for threshold, at in ((50, 0), (75, 5)):
-                numbers[f"AP{threshold}"], numbers[f"AR{threshold}"] = float(precision[at].mean()), float(recall[at])
+            numbers |= got
+        else:
+            numbers |= {f"{key}_{name}": got[key] for key in ("AP", "AR")}
     return numbers
 
 
-def _curves(
-    truths: Sequence[Sequence[TruePerson]],
-    found: Sequence[Sequence[FoundPerson]],
-    similar: Sequence[Values],
-    limits: tuple[float, float],
-) -> tuple[Values, Values]:
-    """Interpolated precision `(T, 101)` and recall `(T,)` at each similarity; NaN where nobody must be found."""
-    scores: list[float] = []
-    matched: list[NDArray[np.bool_]] = []
-    ignored: list[NDArray[np.bool_]] = []
-    needed = 0
-    for labelled, seen, similarity in zip(truths, found, similar, strict=True):
-        hit, passed, count = _match(labelled, seen, similarity, limits)
-        needed += count
-        scores += [person.score for person in seen]
-        matched.append(hit)
-        ignored.append(passed)
+@dataclass(frozen=True, eq=False)
+class MatchedPicture:
+    """What became of the found persons of a picture, whatever other pictures there are.
+
+    Attributes:
+        scores: `(N,)`, from the highest.
+        hits: `(10, N)` bool, whether each has a match at each similarity.
+        ignored: `(10, N)` bool, whether it counts for nothing.
+        needed: Persons that must be found.
+    """
+
+    scores: Values
+    hits: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    needed: int
+
+
+def match_picture(
+    labelled: Sequence[TruePerson],
+    found: Sequence[FoundPerson],
+    sigmas: Sequence[float],
+    *,
+    limits: tuple[float, float] = AREAS["all"],
+    most: int = _MOST,
+) -> MatchedPicture:
+    """Gives found persons to labelled ones, those with the highest scores first.
+
+    Args:
+        labelled: Labelled persons.
+        found: Found persons.
+        sigmas: Of each joint.
+        limits: Areas that are judged.
+        most: Found persons that are looked at.
+    """
+    kept = sorted(found, key=lambda person: -person.score)[:most]
+    similar = np.array([[object_keypoint_similarity(one.points, truth, sigmas) for truth in labelled] for one in kept])
+    hits, ignored, needed = _match(labelled, kept, similar, limits)
+    return MatchedPicture(np.array([one.score for one in kept], np.float64), hits, ignored, needed)
+
+
+def average_precision(pictures: Sequence[MatchedPicture]) -> dict[str, float]:
+    """`AP`, `AP50`, `AP75`, `AR`, `AR50` and `AR75` of pictures; NaN where nobody must be found."""
+    needed = sum(one.needed for one in pictures)
     if not needed:
-        return np.full((len(_THRESHOLDS), len(_RECALLS)), np.nan), np.full(len(_THRESHOLDS), np.nan)
-    order = np.argsort(-np.array(scores), kind="stable")
-    hits, passes = np.concatenate(matched, 1)[:, order], np.concatenate(ignored, 1)[:, order]  # (T, N)
-    right, wrong = (hits & ~passes).cumsum(1).astype(float), (~hits & ~passes).cumsum(1).astype(float)
+        return dict.fromkeys(("AP", "AP50", "AP75", "AR", "AR50", "AR75"), float("nan"))
+    order = np.argsort(-np.concatenate([one.scores for one in pictures]), kind="stable")
+    hits = np.concatenate([one.hits for one in pictures], 1)[:, order]  # (T, N)
+    passed = np.concatenate([one.ignored for one in pictures], 1)[:, order]
+    right, wrong = (hits & ~passed).cumsum(1).astype(float), (~hits & ~passed).cumsum(1).astype(float)
     precision, recall = np.zeros((len(_THRESHOLDS), len(_RECALLS))), np.zeros(len(_THRESHOLDS))
     for row, (true, false) in enumerate(zip(right, wrong, strict=True)):
         if not true.size:
@@ -157,7 +191,10 @@ def _curves(
         places = np.searchsorted(recalled, _RECALLS, side="left")
         inside = places < len(best)
         precision[row, inside] = best[places[inside]]
-    return precision, recall
+    numbers = {"AP": float(precision.mean()), "AR": float(recall.mean())}
+    for threshold, at in ((50, 0), (75, 5)):
+        numbers |= {f"AP{threshold}": float(precision[at].mean()), f"AR{threshold}": float(recall[at])}
+    return numbers
 
 
 def _match(
@@ -181,6 +218,6 @@ def _match(
                     best, match = float(similarity[person, truth]), truth
             if match >= 0:
                 taken.add(match)
-                hits[row, person], ignored[row, person] = True, passed[match]
+                hits[row, person], ignored[row, person] = True, bool(passed[match])
         ignored[row] |= ~hits[row] & outside
     return hits, ignored, int((~passed).sum())

@@ -61,8 +61,7 @@ def posetrack_precision(
     right: list[list[bool]] = [[] for _ in range(joints)]
     count = np.zeros(joints, int)
     for labelled, seen in zip(truths, found, strict=True):
-        for person in labelled:
-            count += person.known
+        count += sum((one.known.astype(int) for one in labelled), np.zeros(joints, int))
         near = _near(labelled, seen, joints, threshold)  # (P, G, J)
         partner = _partners(labelled, near)
         for at, person in enumerate(seen):

@@ -43,8 +43,9 @@ def draw_case(case: Case, result: PoseResult, frame: LabelledFrame, joints: Join
             axes.plot(points[ends, 0], points[ends, 1], color=_FOUND, linewidth=1.5, alpha=0.8)
         for one, other in zip(points[known], person.points[known], strict=True):
             axes.plot([one[0], other[0]], [one[1], other[1]], color="white", linewidth=0.8)
-        axes.scatter(*points.T, s=22, color=_FOUND, label="found", zorder=3)
-        axes.scatter(*person.points[known].T, s=22, facecolors="none", edgecolors=_LABELLED, label="labelled", zorder=4)
+        axes.scatter(points[:, 0], points[:, 1], s=22, color=_FOUND, label="found", zorder=3)
+        x, y = person.points[known].T
+        axes.scatter(x, y, s=22, facecolors="none", edgecolors=_LABELLED, label="labelled", zorder=4)
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     axes.set_axis_off()
     handles, labels = axes.get_legend_handles_labels()

@@ -57,7 +57,7 @@ def read_lsp(path: Path, images: Path, joints: JointSet) -> LabelledSet:
         raise JointSetMismatch(
             f"{path.name} has {points.shape[1]} joints, {joints.name} has {len(joints)}", hint="Set data.joints."
         )
-    known = np.isfinite(points).all(-1) & (points >= 0).all(-1)
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(-1) & (points >= 0).all(-1))
     if "visible" in held:
         known &= held["visible"].astype(bool)
     points = np.where(known[..., None], points, 0).astype(np.float32)
@@ -187,7 +187,7 @@ def _deeplabcut_persons(
                     points[at, axis] = float(cell) if cell.strip() else math.nan
                 except ValueError:
                     raise DataError(f"{path.name}, line {line}: {cell!r} of {joint} is no number") from None
-        known = np.isfinite(points).all(-1)
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(-1))
         if known.any():
             yield LabelledPerson(np.where(known[:, None], points, 0).astype(np.float32), known, track=name)
 
@@ -207,7 +207,7 @@ def _coco_person(path: Path, one: Mapping[str, Any], joints: JointSet) -> Labell
             hint="Set data.joints to what the file holds.",
         )
     points = values.reshape(-1, 3)
-    known = (points[:, 2] > 0) & np.isfinite(points[:, :2]).all(-1)
+    known: NDArray[np.bool_] = np.asarray((points[:, 2] > 0) & np.isfinite(points[:, :2]).all(-1))
     box = one.get("bbox")
     crowd = bool(one.get("iscrowd", 0)) or bool(one.get("ignore", 0)) or not known.any()
     head = one.get("bbox_head")

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.video.keypoints.oks import FoundPerson, MatchedPicture, TruePerson, average_precision, match_picture
 from domains.video.keypoints.pck import correct, normaliser_sizes, pixel_errors
 from domains.video.pose.estimating import FramePose
 from domains.video.pose.labels import LabelledFrame, LabelledPerson
@@ -96,7 +97,7 @@ def observe_frame(
         "errors": _as_text(errors),
         "sizes": _as_text(_sizes(persons, joints, judge)),
         "points": _as_text(result.points),
-        "score": float(result.scores.mean()),
+        "scores": _as_text(result.scores.mean(-1)),
     }
 
 
@@ -130,7 +131,41 @@ def judge_frames(
         ("mean", "pck_area"): float(np.trapezoid(curve, steps) / judge.threshold) if share.size else math.nan,
         ("mean", "median_error"): float(np.median(error)),
         ("mean", "mean_error"): float(error.mean()),
-    }
+    } | _precision(cases, observed, frames, joints)
+
+
+def _precision(
+    cases: Sequence[Case],
+    observed: Mapping[str, Observation],
+    frames: Mapping[str, LabelledFrame],
+    joints: JointSet,
+) -> dict[tuple[str, str], float]:
+    """COCO's numbers, where the joints have sigmas and every person that counts has an area."""
+    persons = [one for case in cases for one in judged_persons(frames[case.case_id])]
+    if not joints.sigmas or not all(one.area > 0 for one in persons):
+        return {}
+    pictures = []
+    for case in cases:
+        seen = observed.get(case.case_id)
+        told = (str(seen["points"]), str(seen["scores"])) if seen else ("[]", "[]")
+        pictures.append(_matched(frames[case.case_id], *told, joints.sigmas))
+    got = average_precision(pictures)
+    names = {"oks_ap": "AP", "oks_ap50": "AP50", "oks_ap75": "AP75", "oks_ar": "AR"}
+    return {("mean", ours): got[theirs] for ours, theirs in names.items()}
+
+
+@lru_cache(maxsize=2**16)
+def _matched(frame: LabelledFrame, points: str, scores: str, sigmas: tuple[float, ...]) -> MatchedPicture:
+    """A picture's matches do not depend on others, so resamples of the groups share them."""
+    truths = [
+        TruePerson(one.points, one.known, one.box or (0.0, 0.0, 0.0, 0.0), one.area, crowd=one.ignored)
+        for one in frame.persons
+    ]
+    found = [
+        FoundPerson(np.array(one), float(score))
+        for one, score in zip(json.loads(points), json.loads(scores), strict=True)
+    ]
+    return match_picture(truths, found, sigmas)
 
 
 def observed_arrays(seen: Observation) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -163,7 +198,9 @@ def _sizes(persons: Sequence[LabelledPerson], joints: JointSet, judge: JudgeSett
 def _as_text(values: NDArray[np.floating]) -> str:
     """Arrays are not kept in the run's table; text is."""
     rounded = np.round(values.astype(np.float64), 4)
-    return json.dumps(np.where(np.isnan(rounded), None, rounded).tolist())
+    kept: NDArray[np.object_] = rounded.astype(object)
+    kept[np.isnan(rounded)] = None
+    return json.dumps(kept.tolist())
 
 
 @lru_cache(maxsize=2**16)

@@ -151,7 +151,8 @@ def _persons_by_frame(table: Path, joints: JointSet) -> Iterator[tuple[int, list
     """Frame number → who is drawn there, in order, for frames with anyone; a group of rows at a time."""
     import pyarrow.parquet
 
-    number, waiting = -1, []
+    number = -1
+    waiting: list[Person] = []
     with pyarrow.parquet.ParquetFile(table) as file:
         for batch in file.iter_batches(batch_size=4096):
             for row in batch.to_pylist():

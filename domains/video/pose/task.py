@@ -16,6 +16,7 @@ from domains.video.pose.samples import PoseSamples, trainable
 from domains.video.pose.settings import InferenceSettings, InputSettings, JudgeSettings, ModelSettings, PoseWorkflow
 from domains.video.skeletons.joints import JointSet, require_same
 from pipelines.cases import PARTS, Case, CaseTable
+from pipelines.config.section import Section
 from pipelines.errors import CaseError, DataError
 from pipelines.evaluation.metric import Metric
 from pipelines.task import Figure, Item, MetricRow, Observation, Task
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
 __all__ = ["PoseTask"]
 
-_SERVED = {"model": ModelSettings, "input": InputSettings, "judge": JudgeSettings, "infer": InferenceSettings}
+_SERVED: dict[str, type[Section]] = {
+    "model": ModelSettings,
+    "input": InputSettings,
+    "judge": JudgeSettings,
+    "infer": InferenceSettings,
+}
 """Sections that the model folder holds."""
 
 
@@ -128,7 +134,7 @@ class PoseTask(Task):
         if output.sigma is None:
             return {"loss": absolute_loss(output.coordinates, target, weight)}
         # Several processes wrap the network; the density that is learned with it is inside.
-        flow = getattr(network, "module", network).flow
+        flow: Any = getattr(network, "module", network).flow
         return {"loss": residual_likelihood_loss(output.coordinates, output.sigma, target, weight, flow)}
 
     def predictor(self, network: nn.Module, *, device: torch.device) -> PosePredictor:

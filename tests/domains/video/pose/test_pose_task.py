@@ -187,6 +187,21 @@ def test_judging_by_hand():
         judge_frame(case, found([[[3, 4], [10, 4]]]), frame, TWO, judge, (60, 80))
 
 
+def test_cocos_precision_where_areas_and_sigmas_are_known():
+    joints = JointSet("two", ("a", "b"), sigmas=(0.1, 0.1))
+    points = np.array([[0, 0], [10, 10]], np.float32)
+    person = LabelledPerson(points, np.array([True, True]), (0, 0, 40, 40), 1600.0)
+    frames = {name: LabelledFrame(name, Path(name), (person,), name) for name in "xy"}
+    cases = [Case(name, name, {"image": Path(name)}) for name in "xy"]
+    judge = JudgeSettings(normaliser="pixels", threshold=5)
+    observed = {"x": observe_frame(cases[0], found([points]), frames["x"], joints, judge, (60, 80))}
+    numbers = judge_frames(cases, observed, frames, joints, judge, lambda _: 100.0)
+    assert numbers["mean", "oks_ap"] == pytest.approx(51 / 101)  # the other picture's person was not found
+    assert numbers["mean", "oks_ar"] == 0.5
+    bare = {name: LabelledFrame(name, Path(name), (LabelledPerson(points, person.known),), name) for name in "xy"}
+    assert ("mean", "oks_ap") not in judge_frames(cases, observed, bare, joints, judge, lambda _: 100.0)
+
+
 def test_a_clip_of_pictures_of_several_sizes_is_named(mouse):
     from PIL import Image
 
