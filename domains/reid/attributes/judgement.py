@@ -22,7 +22,7 @@ from pipelines.task import MetricRow, Observation
 __all__ = ["METRICS", "judge_attribute", "value_of"]
 
 METRICS: Mapping[str, Metric] = {
-    "map": Metric("higher", 0.0, "", "average precision of a picture that asks for its value; its mean is mAP"),
+    "map": Metric("higher", 0.0, "", "average precision of a picture that asks for its value; its mean is mAP", "mAP"),
     "cmc_1": Metric("higher", 0.0, "", "share of pictures whose nearest has the same value", "CMC at 1"),
     "share": Metric("neither", None, "", "share of the pictures searched that have the value: chance", "Chance"),
 }

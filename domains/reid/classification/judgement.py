@@ -16,11 +16,15 @@ __all__ = ["METRICS", "draw_confusion", "judge_guess", "pooled_metrics", "rank_o
 
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("higher", 0.0, "", "share of pictures whose most likely class is right"),
-    "accuracy_top5": Metric("higher", 0.0, "", "share of pictures whose class is among the five most likely"),
+    "accuracy_top5": Metric(
+        "higher", 0.0, "", "share of pictures whose class is among the five most likely", "Top-5 accuracy"
+    ),
     "recall": Metric("higher", 0.0, "", "share of the pictures of a class that are found; absent classes have none"),
     "correct": Metric("higher", 0.0, "", "1 where the most likely class is the right one, else 0"),
-    "correct_top5": Metric("higher", 0.0, "", "1 where the right class is among the five most likely, else 0"),
-    "likelihood": Metric("higher", 0.0, "", "probability given to the right class"),
+    "correct_top5": Metric(
+        "higher", 0.0, "", "1 where the right class is among the five most likely, else 0", "Correct in top 5"
+    ),
+    "likelihood": Metric("higher", 0.0, "", "probability given to the right class", "Probability of the truth"),
 }
 _TOP = 5
 _WHOLE = "picture"

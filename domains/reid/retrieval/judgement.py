@@ -29,11 +29,15 @@ RANKS = (1, 5, 10)
 CLASS = "retrieval"
 _SHOWN = 10
 METRICS: Mapping[str, Metric] = {
-    "map": Metric("higher", 0.0, "", "average precision of a query (finite sum); its mean is mAP"),
-    "map_trapezoid": Metric("higher", 0.0, "", "the same by the trapezoid of the official Market-1501 code"),
-    "minp": Metric("higher", 0.0, "", "matches of a query over the rank of the last one; its mean is mINP"),
+    "map": Metric("higher", 0.0, "", "average precision of a query (finite sum); its mean is mAP", "mAP"),
+    "map_trapezoid": Metric(
+        "higher", 0.0, "", "the same by the trapezoid of the official Market-1501 code", "mAP by trapezoid"
+    ),
+    "minp": Metric("higher", 0.0, "", "matches of a query over the rank of the last one; its mean is mINP", "mINP"),
     **{
-        f"cmc_{rank}": Metric("higher", 0.0, "", f"share of queries with a match among the first {rank}")
+        f"cmc_{rank}": Metric(
+            "higher", 0.0, "", f"share of queries with a match among the first {rank}", f"CMC at {rank}"
+        )
         for rank in RANKS
     },
     **{
@@ -165,6 +169,7 @@ def _curve(found: RetrievalResult) -> Figure:
     axes = drawing.add_subplot()
     axes.plot(range(1, depth + 1), curve, marker="o", markersize=3)
     axes.set(xlabel="rank", ylabel="share of queries with a match", ylim=(0, 1.02))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     image = _pixels(drawing)
     scored = int((found.matches > 0).sum())
