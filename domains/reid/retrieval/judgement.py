@@ -162,6 +162,7 @@ def _curve(found: RetrievalResult) -> Figure:
 
     mpl.use("Agg")
     from matplotlib.figure import Figure as Drawing
+    from matplotlib.ticker import MaxNLocator
 
     depth = int(min(20, found.ranked.max()))
     curve = found.cmc(depth)
@@ -169,7 +170,7 @@ def _curve(found: RetrievalResult) -> Figure:
     axes = drawing.add_subplot()
     axes.plot(range(1, depth + 1), curve, marker="o", markersize=3)
     axes.set(xlabel="rank", ylabel="share of queries with a match", ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     image = _pixels(drawing)
     scored = int((found.matches > 0).sum())
