@@ -35,6 +35,8 @@ class PacketIndex:
         counted: Whether all packets share one time stamp: then frames are counted, and `stamps` add up their durations.
         rotation: Degrees counter-clockwise that the first frame asks to be turned by; None where none can be decoded.
         held: The packets themselves, as they lie in the file, where they are few: they need not be read twice.
+        opening: The frames that were decoded for the rotation, and how many packets that took; empty where one of
+            them is damaged.
     """
 
     stamps: NDArray[np.int64]
@@ -46,6 +48,7 @@ class PacketIndex:
     counted: bool = False
     rotation: int | None = None
     held: tuple[Any, ...] = field(default=(), repr=False)
+    opening: tuple[tuple[Any, ...], int] = field(default=((), 0), repr=False)
 
 
 def av_error_types() -> tuple[type[BaseException], ...]:
@@ -104,13 +107,15 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     keys: list[int] = []
     durations: list[int] = []
     hidden, unstamped, broken = 0, 0, ""
-    rotation: int | None = None
+    opening: list[Any] = []
+    fed, damaged = 0, False
     held: list[Any] = []
     bytes_held = 0
     try:
         for packet in container.demux(stream):
-            if rotation is None:
-                rotation = _rotation(packet)
+            if not opening:
+                decoded = _decoded(packet)
+                opening, fed, damaged = decoded or [], fed + 1, damaged or decoded is None
             if bytes_held <= _HELD:
                 held.append(packet)
                 bytes_held += packet.size
@@ -151,7 +156,8 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         broken=broken,
         notes=tuple(notes),
         counted=counted,
-        rotation=rotation,
+        rotation=_rotation(opening[0]) if opening else None,
+        opening=((), 0) if damaged else (tuple(opening), fed),
         held=tuple(held) if bytes_held <= _HELD else (),
     )
 
@@ -162,14 +168,16 @@ def stamp_of(packet: Any) -> int | None:
     return stamp
 
 
-def _rotation(packet: Any) -> int | None:
-    """What the display matrix of the first frame says, which lies with the frames and not with the stream."""
+def _decoded(packet: Any) -> list[Any] | None:
     try:
-        for decoded in packet.decode():
-            return int(round(decoded.rotation / 90) * 90 % 360)
+        return list(packet.decode())
     except av_error_types():
         return None  # This packet is damaged: the next one may not be.
-    return None
+
+
+def _rotation(decoded: Any) -> int:
+    """What the display matrix says, which lies with the frames and not with the stream."""
+    return int(round(decoded.rotation / 90) * 90 % 360)
 
 
 def _short(error: BaseException) -> str:

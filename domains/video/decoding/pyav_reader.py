@@ -45,6 +45,7 @@ class PyAVReader:
         self._open()
         try:
             self.packets: PacketIndex = read_packets(self._container, case_id)
+            self._opening = self.packets.opening if self._begins_with_a_key() else ((), 0)
             self._counted = str(self._container.format.name) == "avi" or self.packets.counted
             self.info = self._describe()
         except BaseException:
@@ -67,7 +68,8 @@ class PyAVReader:
     def close(self) -> None:
         """Frees the decoder and the file."""
         self._container.close()
-        self.packets = replace(self.packets, held=())
+        self._opening = (), 0
+        self.packets = replace(self.packets, held=(), opening=self._opening)
 
     def read(self, indices: Sequence[int]) -> Frames:
         """The frames of some numbers, in the order asked for; one may be asked for twice and is decoded once.
@@ -78,17 +80,27 @@ class PyAVReader:
         import numpy as np
 
         wanted = check_indices(indices, self.info.frames, self.case_id)
-        found = {frame.index: frame.image for frame in self._decode(np.unique(wanted))}
-        return Frames(np.stack([found[int(at)] for at in wanted]), self.info.times[wanted], wanted, self.backend)
+        unique, places = np.unique(wanted, return_inverse=True)
+        images: NDArray[np.uint8] | None = None
+        for row, (number, decoded) in enumerate(self._decode(unique)):
+            image = self._picture(decoded, number)
+            if images is None:
+                images = np.empty((len(unique), *image.shape), np.uint8)
+            images[row] = image
+        assert images is not None  # there is at least one number
+        # Frames that were asked for in order, each once, need no copy.
+        chosen = images if len(unique) == len(wanted) and (unique == wanted).all() else images[places]
+        return Frames(chosen, self.info.times[wanted], wanted, self.backend)
 
     def stream(self, *, start: int = 0, step: int = 1) -> Iterator[Frame]:
         """Frames one after another, from `start` in steps; memory does not grow with the length of the video."""
         import numpy as np
 
-        yield from self._decode(np.arange(start, self.info.frames, step))
+        for at, decoded in self._decode(np.arange(start, self.info.frames, step)):
+            yield Frame(at, float(self.info.times[at]), self._picture(decoded, at).copy())
 
-    def _decode(self, wanted: NDArray[np.int64]) -> Iterator[Frame]:
-        """Frames of increasing numbers. It seeks only where the next one lies behind a later key frame."""
+    def _decode(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+        """Decoded frames of increasing numbers. It seeks only where the next one lies behind a later key frame."""
         import numpy as np
 
         stamps, keys = self.packets.stamps, self.packets.keys
@@ -103,7 +115,7 @@ class PyAVReader:
             if reached is None or reached[0] != at:
                 raise self._unreadable(at)
             position, decoded = reached
-            yield Frame(at, float(self.info.times[at]), self._picture(decoded, at))
+            yield at, decoded
 
     def _starting_before(self, key: int, at: int) -> Iterator[tuple[int, Any]]:
         """Numbered frames that begin no later than `at`.
@@ -145,7 +157,14 @@ class PyAVReader:
     def _from(self, stamp: int | None) -> Iterator[Any]:
         """Decoded frames from a key frame on; what the decoder cannot take is an error of the frame asked for."""
         try:
-            for packet in self._packets(stamp):
+            opening, fed = self._opening
+            self._opening = (), 0
+            packets = self._packets(stamp)
+            if opening and self.packets.held and stamp in (None, int(self.packets.stamps[0])):
+                # The decoder has begun already, to tell the rotation: it goes on from there.
+                yield from opening
+                packets = iter(self.packets.held[fed:])
+            for packet in packets:
                 # Nothing refers to such frames: those that nobody wants need not be decoded on the way to others.
                 needed = self._counted or packet.pts is None or packet.pts in self._wanted
                 self._stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
@@ -153,12 +172,18 @@ class PyAVReader:
         except av_error_types():
             return
 
+    def _begins_with_a_key(self) -> bool:
+        """Whether the first packet of the file is the key frame at which its first shown frame is decoded."""
+        held, keys, stamps = self.packets.held, self.packets.keys, self.packets.stamps
+        return bool(held) and held[0].is_keyframe and stamp_of(held[0]) == keys[0] == stamps[0]
+
     def _packets(self, stamp: int | None) -> Iterator[Any]:
         """Packets from a key frame on (None: from the beginning), for a decoder that knows nothing of others."""
         if held := self.packets.held:
-            self._stream.codec_context.flush_buffers()
             keys = (n for n, packet in enumerate(held) if packet.is_keyframe and stamp_of(packet) == stamp)
-            yield from held[0 if stamp is None else next(keys, 0) :]
+            first = 0 if stamp is None else next(keys, 0)
+            self._stream.codec_context.flush_buffers()
+            yield from held[first:]
             return
         if stamp is None:
             self._container.close()
@@ -168,6 +193,9 @@ class PyAVReader:
         yield from self._container.demux(self._stream)
 
     def _picture(self, decoded: Any, number: int) -> NDArray[np.uint8]:
+        """A view of `(H, W, 3)`, as it is shown."""
+        import numpy as np
+
         if decoded.is_corrupt:
             raise self._unreadable(number)
         height, width = self.size or (decoded.height, decoded.width)
@@ -176,8 +204,10 @@ class PyAVReader:
         scaled = self._reformatter.reformat(
             decoded, width, height, "rgb24", interpolation="BILINEAR", threads=self._threads
         )
-        image: NDArray[np.uint8] = scaled.to_ndarray()  # type: ignore[assignment]  # rgb24 is uint8
-        return rotate(image, self.info.rotation)
+        # A view of the frame's own memory, whose rows may be padded; it lives as long as the view.
+        plane = scaled.planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+        return np.rot90(rows.reshape(height, width, 3), self.info.rotation // 90)
 
     def _unreadable(self, number: int) -> CaseError:
         return CaseError(
@@ -234,10 +264,3 @@ def check_indices(indices: Sequence[int], frames: int, case_id: str) -> NDArray[
     if outside.size:
         raise CaseError(case_id, f"frame {outside[0]} was asked for; the video has frames 0 to {frames - 1}")
     return wanted
-
-
-def rotate(image: NDArray[np.uint8], degrees: int) -> NDArray[np.uint8]:
-    """Turns `(H, W, 3)` counter-clockwise by a multiple of 90 degrees."""
-    import numpy as np
-
-    return image if degrees == 0 else np.ascontiguousarray(np.rot90(image, degrees // 90))
