@@ -1,7 +1,7 @@
 """What becomes of the tokens of a clip: choices of pooling and mixing on one task, with the same features.
 
-Fights in surveillance videos (`video/fights`), the workflow's own motion features of a frozen encoder, its five folds of
-sources. Each choice learns with the workflow's settings on the training part of each fold and is judged on its test
+Fights in surveillance videos (`video/fights`), the workflow's own motion features of a frozen encoder, its five folds
+of sources. Each choice learns with the workflow's settings on the training part of each fold and is judged on its test
 part; intervals are over sources. So that a choice can be made without test parts, each choice is also judged inside the
 training part of every fold, by three further folds of its sources. "chosen inside" takes for each fold the choice that
 was best in there, so its accuracy pays for the choosing.
@@ -184,7 +184,7 @@ def times(given: argparse.Namespace, about: dict[str, Any]) -> None:
                 taken[choice].append((time.perf_counter() - started) / CLIPS * 1000)
     results, rows = {}, []
     for choice, network in networks.items():
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
             network(features=inputs[choice][:1])
         count = sum(one.numel() for name, one in network.named_parameters() if not name.startswith("encoder."))
         ratio = statistics.median(

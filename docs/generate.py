@@ -51,6 +51,7 @@ PAGES = (
     DOCS / "reference" / "bags.md",
     DOCS / "reference" / "survival.md",
     DOCS / "reference" / "skeletons.md",
+    DOCS / "reference" / "clips.md",
     attention_pages.INDEX,
 )
 TASK = "medical/segmentation"

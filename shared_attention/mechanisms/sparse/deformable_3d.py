@@ -32,7 +32,7 @@ _SOMETHING = 1e-6
 @register(
     Card(
         name="deformable_3d",
-        title="3D deformable attention",
+        title="3D deformable attention, reconstructed",
         paper="Kim et al., Cross-Modal Learning with 3D Deformable Attention for Action Recognition, ICCV 2023",
         year=2023,
         kind="mixer",

@@ -22,7 +22,7 @@ __all__ = ["JointStride"]
 @register(
     Card(
         name="joint_stride",
-        title="Local joint stride attention",
+        title="Local joint stride attention, reconstructed",
         paper="Kim et al., Cross-Modal Learning with 3D Deformable Attention for Action Recognition, ICCV 2023",
         year=2023,
         kind="mixer",

@@ -24,7 +24,7 @@ __all__ = ["TemporalStride"]
 @register(
     Card(
         name="temporal_stride",
-        title="Temporal stride attention",
+        title="Temporal stride attention, reconstructed",
         paper="Kim et al., Cross-Modal Learning with 3D Deformable Attention for Action Recognition, ICCV 2023",
         year=2023,
         kind="mixer",
