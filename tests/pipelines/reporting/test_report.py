@@ -98,7 +98,7 @@ def test_failures_and_undefined_values_are_told_loudly(make: Make) -> None:
     text = " ".join(read(make(failed=3)).text.split())
     assert "3 of 52 cases could not be predicted. They are counted with the worst value" in text
     assert "hippocampus_001: the image is cut off after 12 of 40 slices" in text
-    assert "1 structure was missed" in text
+    assert "1 × missed." in text
     assert "anterior: Dice, HD95, ASSD, NSD not defined in 1 case (both empty)" in text
 
 
