@@ -27,23 +27,39 @@ def draw_clip(case: Case, result: ActionPrediction, joints: JointSet, classes: S
     person = int(result.pose.any((2, 3)).sum(1).argmax())
     importance, pose = result.importance[person], result.pose[person]  # (T, J), (T, J, D)
     frames = len(importance)
-    drawing = Drawing(figsize=(8, 5.5), dpi=90)
-    grid = drawing.add_gridspec(2, _POSES, height_ratios=(1, 1.4))
+    drawing = Drawing(figsize=(8.6, 6), dpi=90)
+    grid = drawing.add_gridspec(3, _POSES + 1, height_ratios=(1, 0.35, 1.4))
     for column, frame in enumerate(np.linspace(0, frames - 1, _POSES).round().astype(int)):
         axes = drawing.add_subplot(grid[0, column])
         _draw_pose(axes, pose[frame], importance[frame] / max(float(importance.max()), 1e-12), joints)
         axes.set_title(f"frame {frame}", fontsize=8)
-    axes = drawing.add_subplot(grid[1, :])
-    axes.imshow(importance.T, aspect="auto", cmap="magma", interpolation="nearest")
-    axes.set_yticks(range(len(joints)), joints.joints, fontsize=6)
-    axes.set(xlabel="frame", ylabel="")
+    _draw_importance(drawing, grid, importance, joints)
     best = int(result.probabilities.argmax())
     told = f"{case.case_id}: {case.labels.get('action', 'unknown')}, taken for {classes[best]}"
     told += f" ({result.probabilities[best]:.2f})"
     drawing.suptitle(told, fontsize=9)
     table = pd.DataFrame(importance, columns=list(joints.joints)).rename_axis("frame").reset_index()
-    caption = f"{told}. Where and when the network looked: the weights of its pool, over joints and frames."
+    caption = (
+        f"{told}. Where and when the network looked: the weights of its pool, over joints and frames, and their sums."
+    )
     return Figure(f"importance-{case.case_id}", pixels(drawing), caption, table, case.case_id)
+
+
+def _draw_importance(drawing: Any, grid: Any, importance: NDArray[np.float32], joints: JointSet) -> None:
+    """Joints × frames; what each frame counts above, and what each joint counts on the right."""
+    body = drawing.add_subplot(grid[2, :_POSES])
+    body.imshow(importance.T, aspect="auto", cmap="magma", interpolation="nearest")
+    body.set_yticks(range(len(joints)), joints.joints, fontsize=6)
+    body.set(xlabel="frame")
+    over_time = drawing.add_subplot(grid[1, :_POSES], sharex=body)
+    over_time.fill_between(range(len(importance)), importance.sum(1), step="mid", color="0.55", linewidth=0)
+    over_time.set_ylim(bottom=0)
+    over_time.set_ylabel("of a frame", fontsize=7)
+    over_time.tick_params(labelbottom=False, labelsize=6)
+    of_joint = drawing.add_subplot(grid[2, _POSES], sharey=body)
+    of_joint.barh(range(len(joints)), importance.sum(0), color="0.55")
+    of_joint.set_xlabel("of a joint", fontsize=7)
+    of_joint.tick_params(labelleft=False, labelsize=6)
 
 
 def _draw_pose(axes: Any, pose: NDArray[np.float32], weight: NDArray[np.float32], joints: JointSet) -> None:
