@@ -104,3 +104,13 @@ def test_numbers_that_make_no_clip_are_refused() -> None:
         at_rate([0.0, 1.0], 2, 0)
     with pytest.raises(ValueError, match="times must increase"):
         at_rate([0.0, 1.0, 1.0], 2, 1)
+
+
+def test_places_give_several_clips_of_one_video() -> None:
+    first, second = (uniform(40, 4, place=place) for place in (0.25, 0.75))
+    assert list(first) == [2, 12, 22, 32]
+    assert list(second) == [7, 17, 27, 37]
+    times = np.arange(40) / 10
+    begin, end = (at_rate(times, 4, 5, place=place) for place in (0.0, 1.0))
+    assert list(begin) == [0, 2, 4, 6]
+    assert list(end) == [32, 34, 36, 38]
