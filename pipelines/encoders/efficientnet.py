@@ -8,6 +8,7 @@ Weights trained on ImageNet come with the package `efficientnet-lite0-pytorch-mo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pipelines.encoders.statistics import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.errors import EnvironmentProblem
@@ -38,7 +40,7 @@ _NORM_EPS, _NORM_MOMENTUM = 1e-3, 0.01
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow does: the extra row or column comes last."""
+    """A convolution that pads as TensorFlow does: the extra row or column comes last. A merged norm gives a bias."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:
         super().__init__(in_channels, out_channels, kernel, stride, groups=groups, bias=False)
@@ -49,7 +51,7 @@ class SameConv(nn.Conv2d):
             return super().forward(x)
         down, across = (max((-(-length // stride) - 1) * stride + kernel - length, 0) for length in x.shape[2:])
         if down % 2 == 0 and across % 2 == 0:
-            return functional.conv2d(x, self.weight, None, self.stride, (down // 2, across // 2), 1, self.groups)
+            return functional.conv2d(x, self.weight, self.bias, self.stride, (down // 2, across // 2), 1, self.groups)
         x = functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
         return super().forward(x)
 
@@ -184,6 +186,19 @@ class EfficientNetLite0(nn.Module):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
+
+    def fused(self) -> EfficientNetLite0:
+        """A copy for serving, with norms merged into the convolutions before them: the same numbers in less time."""
+        made = copy.deepcopy(self).eval().requires_grad_(False)
+        pairs = [(made, "stem", "stem_norm"), (made, "head", "head_norm")]
+        for module in made.modules():
+            if isinstance(module, InvertedResidual):
+                pairs += [(module, name, f"{name}_norm") for name in ("expand", "depthwise", "project")]
+        for owner, convolution, norm in pairs:
+            if getattr(owner, convolution) is not None:
+                setattr(owner, convolution, fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, norm)))
+                setattr(owner, norm, nn.Identity())
+        return made
 
     def load_published(self, state: dict[str, Tensor]) -> None:
         """Weights under the names of `efficientnet-lite-pytorch`; what has no place is left out.

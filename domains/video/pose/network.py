@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from domains.video.pose.dsta import SpaceTimeAggregation
 from domains.video.pose.flow import ResidualFlow
 from domains.video.pose.tokens import LookedTokens, PooledTokens
+from pipelines.encoders.efficientnet import EfficientNetLite0
 
-__all__ = ["PlainPose", "PoseOutput", "SpaceTimePose"]
+__all__ = ["PlainPose", "PoseOutput", "SpaceTimePose", "for_serving"]
 
 
 class PoseOutput(NamedTuple):
@@ -74,7 +76,7 @@ class SpaceTimePose(nn.Module):
         known = self.aggregation.frames
         if frames.ndim != 5 or frames.shape[1] != known:
             raise ValueError(f"frames {tuple(frames.shape)}; allowed are (B, {known}, 3, H, W)")
-        tokens, places = self.tokens(self.encoder(frames.flatten(0, 1)))  # (B T, K, D), (B T, K, 2)
+        tokens, places = self.tokens(self.encoder(_as_pictures(frames.flatten(0, 1))))  # (B T, K, D), (B T, K, 2)
         tokens = tokens.unflatten(0, (-1, known))  # (B, T, K, D)
         joints = self.aggregation(tokens)  # (B, J, D)
         found = places.unflatten(0, (-1, known))[:, known // 2, self.aggregation.order]  # (B, J, 2)
@@ -103,6 +105,19 @@ class PlainPose(nn.Module):
         """Clips `(B, T, 3, H, W)`."""
         if frames.ndim != 5 or frames.shape[1] != self.frames:
             raise ValueError(f"frames {tuple(frames.shape)}; allowed are (B, {self.frames}, 3, H, W)")
-        maps = self.encoder(frames[:, self.frames // 2])
+        maps = self.encoder(_as_pictures(frames[:, self.frames // 2]))
         coordinates = self.coordinates(maps.float().mean((2, 3)))
         return PoseOutput(coordinates.float().unflatten(-1, (-1, 2)))
+
+
+def _as_pictures(frames: Tensor) -> Tensor:
+    """`(N, 3, H, W)` with channels in the innermost axis in memory, as convolutions are fastest on most hardware."""
+    return frames.contiguous(memory_format=torch.channels_last)
+
+
+def for_serving(network: SpaceTimePose | PlainPose) -> SpaceTimePose | PlainPose:
+    """A network that is not trained any more, in evaluation mode; its encoder without norms, in channels-last order."""
+    network.eval()
+    if isinstance(network.encoder, EfficientNetLite0):
+        network.encoder = network.encoder.fused()
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from domains.video.keypoints.pck import check_normaliser
 from domains.video.pose.cases import clip_paths, held_labels, pose_table
@@ -142,13 +142,15 @@ class PoseTask(Task):
         import torch
 
         from domains.video.pose.estimating import PoseEstimator
+        from domains.video.pose.network import SpaceTimePose, for_serving
         from domains.video.pose.predictor import PosePredictor
         from pipelines.training.machine import choose_precision
 
         infer, given = self._served.infer, self._served.input
         precision = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+        # A network from a model folder is not trained on; one of a run in progress may be.
         estimator = PoseEstimator(
-            network,
+            for_serving(cast("SpaceTimePose", network)) if self._from_folder else network,
             self.plan.joints,
             given,
             device=device,

@@ -62,3 +62,16 @@ def test_a_shorter_network_gives_what_the_whole_one_has_there():
     assert torch.equal(ours, seen["out"])
     with pytest.raises(ValueError, match="a depth of 8 stages does not exist"):
         EfficientNetLite0(depth=8)
+
+
+@pytest.mark.parametrize("depth", [5, 7])
+def test_merged_norms_change_nothing_but_time(depth):
+    network = EfficientNetLite0(depth=depth).eval()
+    network.load_published(imagenet_weights())
+    served = network.fused()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in served.modules())
+    image = torch.randn(2, 3, 70, 50)
+    with torch.no_grad():
+        torch.testing.assert_close(served(image), network(image), rtol=1e-4, atol=1e-4)
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())

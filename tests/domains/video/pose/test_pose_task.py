@@ -72,7 +72,9 @@ def test_it_learns_serves_and_is_served_from_its_description(mouse, head):
     other = served.with_workflow(task.config)
     other.read_cases()
     second = other.predictor(again.eval(), device=torch.device("cpu"))
-    np.testing.assert_array_equal(second.infer(second.read(other.item(cases[-1]))).pose.points, result.pose.points)
+    seen = second.infer(second.read(other.item(cases[-1]))).pose
+    # Served networks have their norms merged into the convolutions.
+    np.testing.assert_allclose(seen.points, result.pose.points, atol=0.01)
 
 
 def test_samples_are_functions_of_seed_epoch_and_index(mouse):

@@ -1,0 +1,139 @@
+"""Poses of the persons of a frame: all in one batch against one by one.
+
+The same weights, pictures and boxes; all sides cut, normalise, run the network, bring joints back to the picture, and
+give the same joints. One by one runs twice: with the network as it is served (norms merged into convolutions), and with
+the network as it was trained, as a plain loop has it. Sides take turns, frame after frame.
+
+    python benchmarks/pose_inference.py
+    python benchmarks/pose_inference.py --persons 4 --frames 3 --size 256 192
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from measure import environment, parser, print_table, save, told
+
+
+def options() -> argparse.Namespace:
+    made = parser(__doc__ or "", turns=15)
+    made.add_argument("--persons", type=int, default=4, help="persons of a frame")
+    made.add_argument("--frames", type=int, default=1, help="frames of a clip")
+    made.add_argument("--size", type=int, nargs=2, default=(256, 192), help="height and width of a cut")
+    made.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of PyTorch")
+    made.add_argument("--device", default="cpu")
+    return made.parse_args()
+
+
+def estimator(given: argparse.Namespace, *, served: bool) -> Any:
+    """DSTA on EfficientNet-lite0 with random weights, which do not matter for time; as trained, or as served."""
+    import torch
+
+    from domains.video.pose.building import build_network
+    from domains.video.pose.estimating import PoseEstimator
+    from domains.video.pose.network import for_serving
+    from domains.video.pose.settings import InputSettings, ModelSettings
+    from domains.video.skeletons.joints import joint_set
+
+    joints = joint_set("coco17")
+    torch.manual_seed(0)
+    network = build_network(ModelSettings(weights="none"), joints, frames=given.frames)
+    return PoseEstimator(
+        for_serving(network) if served else network,
+        joints,
+        InputSettings(size=tuple(given.size), frames=given.frames),
+        device=torch.device(given.device),
+        mirror=False,
+        batch=max(32, given.persons),
+    )
+
+
+def clips(given: argparse.Namespace) -> list[Any]:
+    """A frame of each turn, 480 × 640, with so many persons."""
+    import numpy as np
+
+    from domains.video.pose.boxes import FoundBox
+    from domains.video.pose.estimating import FrameClip
+
+    rng = np.random.default_rng(0)
+    made = []
+    for _ in range(given.turns + 1):
+        pictures = [rng.integers(0, 255, (480, 640, 3), dtype=np.uint8) for _ in range(given.frames)]
+        corners, sides = rng.uniform(0, 300, (given.persons, 2)), rng.uniform(80, 180, (given.persons, 2))
+        boxes = [
+            FoundBox((*map(float, corner), *map(float, side))) for corner, side in zip(corners, sides, strict=True)
+        ]
+        made.append(FrameClip(pictures, boxes))
+    return made
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds of the clock and of the processor, and what came out."""
+    wall, processor = time.perf_counter(), time.process_time()
+    out = work()
+    return time.perf_counter() - wall, time.process_time() - processor, out
+
+
+def main() -> None:
+    import numpy as np
+    import torch
+
+    from domains.video.pose.estimating import FrameClip
+
+    given = options()
+    if given.quick:
+        given.size, given.turns = (64, 64), 2
+    torch.set_num_threads(given.threads)
+    about = environment()
+    served, trained, frames = estimator(given, served=True), estimator(given, served=False), clips(given)
+
+    def one_by_one(estimate: Any, clip: FrameClip) -> Any:
+        return np.concatenate([estimate([FrameClip(clip.pictures, [box])])[0].points for box in clip.boxes])
+
+    sides = {
+        "in one batch": lambda clip: served([clip])[0].points,
+        "one by one": lambda clip: one_by_one(served, clip),
+        "one by one, plain": lambda clip: one_by_one(trained, clip),
+    }
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    apart = 0.0
+    for turn, clip in enumerate(frames):
+        seen = {}
+        for name in sorted(sides, reverse=bool(turn % 2)):
+            wall, processor, seen[name] = timed(lambda side=sides[name], clip=clip: side(clip))
+            if turn:  # the first frame warms up
+                taken[name].append((wall, processor))
+        apart = max(apart, *(float(np.abs(seen["in one batch"] - other).max()) for other in seen.values()))
+    rows, ratios = [], {}
+    for name, times in taken.items():
+        ratios[name] = [
+            [slow[at] / fast[at] for slow, fast in zip(times, taken["in one batch"], strict=True)] for at in range(2)
+        ]
+        rows.append(
+            (
+                name,
+                told([1000 * one[0] for one in times], " ms", 1),
+                told([1000 * one[1] for one in times], " ms", 1),
+                *(told(ratio) for ratio in ratios[name]),
+            )
+        )
+    head = (f"{given.persons} persons of a frame", "clock", "processor", "times as long: clock", "processor")
+    print_table(head, rows)
+    print(f"Largest difference of joints: {apart:.2g} pixels.")
+    results = {
+        "persons": given.persons,
+        "frames": given.frames,
+        "size": list(given.size),
+        "seconds": {name: [list(one) for one in times] for name, times in taken.items()},
+        "ratio to one batch, clock and processor": ratios,
+        "largest difference in pixels": apart,
+    }
+    save(given, "pose_inference", about, results)
+
+
+if __name__ == "__main__":
+    main()
