@@ -56,9 +56,10 @@ def open_video(
         path: The file.
         case_id: What errors name; the file's name without its ending where it is empty.
         size: Height and width that frames are scaled to inside the decoder.
-        backend: `auto` takes what is right and fastest, which is PyAV: it was never slower than decord, on an open file
-            or with opening (`benchmarks/video_decoding.py`), and nothing must be checked first. `decord` compares three
-            frames, the count and the kind of file with PyAV, and raises where it does not serve the file rightly.
+        backend: `auto` takes PyAV, which is right on every kind of file, and about as fast as decord or faster
+            (`benchmarks/video_decoding.py`): a check of each file at opening would cost more than decord gains.
+            `decord` compares three frames, the count and the kind of file with PyAV, and raises where it does not
+            serve the file rightly.
         threads: Decoder threads; 0 lets the library choose.
 
     Returns:

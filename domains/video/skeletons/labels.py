@@ -41,7 +41,7 @@ def label_clips(found: SkeletonSet, path: Path) -> SkeletonSet:
     names = {one.name for one in found.sequences}
     if unknown := sorted(set(told) - names):
         raise DataError(
-            f"{path.name} names {len(unknown)} clips that are not among the {len(names)} skeletons: {some(unknown)}",
+            f"{path.name} names what is not among the {len(names)} clips: {some(unknown)}",
             hint=f"Clips are called {some(sorted(names), limit=3)}.",
         )
     sequences = tuple(_labelled(one, told[one.name], path) if one.name in told else one for one in found.sequences)
