@@ -190,7 +190,7 @@ class EfficientNetLite0(nn.Module):
     def fused(self) -> EfficientNetLite0:
         """A copy for serving, with norms merged into the convolutions before them: the same numbers in less time."""
         made = copy.deepcopy(self).eval().requires_grad_(False)
-        pairs = [(made, "stem", "stem_norm"), (made, "head", "head_norm")]
+        pairs: list[tuple[nn.Module, str, str]] = [(made, "stem", "stem_norm"), (made, "head", "head_norm")]
         for module in made.modules():
             if isinstance(module, InvertedResidual):
                 pairs += [(module, name, f"{name}_norm") for name in ("expand", "depthwise", "project")]

@@ -61,7 +61,7 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
 
 
 def joints_of_json(path: Path, held: Mapping[str, Any], joints: JointSet | None) -> JointSet:
-    """The joints that the categories of a file name. Raises `DataError`, or `JointSetMismatch` where others were given."""
+    """The joints that the categories of a file name. Raises `DataError`, and `JointSetMismatch` for other joints."""
     named = [tuple(one["keypoints"]) for one in held.get("categories", ()) if one.get("keypoints")]
     if len(set(named)) > 1:
         raise DataError(f"{path.name} has categories of different joints: {len(set(named))} kinds")
