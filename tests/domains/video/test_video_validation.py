@@ -11,14 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from domains.video.clip_action.settings import ClipWorkflow
+from domains.video.clip_action.task import ClipActionTask
 from domains.video.discovery import discover_videos
 from domains.video.validation import look_through, read_manifest
 from pipelines.errors import ExitCode
 from pipelines.fixtures import data_root
+from pipelines.modelfolder import save_model
 
 
 def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "workflows.main", "video", "validate", *map(str, arguments)]
+    return pulvinar("video", "validate", *arguments)
+
+
+def pulvinar(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "workflows.main", *map(str, arguments)]
     root = str(Path(__file__).parents[3])
     environment = os.environ | {"PYTHONPATH": root, "NO_COLOR": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
@@ -69,6 +76,36 @@ def test_every_video_ends_with_facts_or_a_reason(folder: Path, tmp_path: Path) -
 
     again = validate(folder, "--out", tmp_path / "out", "--json")
     assert json.loads(again.stdout)["counts"]["skipped"] == len(manifest)
+
+
+def test_prediction_gives_each_file_a_result_or_a_reason(
+    folder: Path, tmp_path: Path, make_video: Callable[..., Path]
+) -> None:
+    for action in ("a", "b"):
+        (tmp_path / "clips" / action).mkdir(parents=True)
+        make_video(tmp_path / "clips" / action / f"{action}.mp4", stamps=list(range(8)))
+    task = ClipActionTask(
+        ClipWorkflow.model_validate(
+            {
+                "task": "video/clip-action",
+                "name": "kinds",
+                "data": {"format": "folders", "root": str(tmp_path / "clips")},
+                "input": {"size": (16, 32), "fit": "stretch"},
+                "clip": {"frames": 4, "views": 1},
+                "model": {"network": "space_time", "encoder": {"name": "small", "channels": (8, 12)}, "dim": 16},
+            }
+        )
+    )
+    task.fit(task.read_cases().cases)
+    save_model(tmp_path / "model", task, task.build_network().state_dict())
+    done = pulvinar("predict", tmp_path / "model", folder, "--out", tmp_path / "out", "--device", "cpu", "--json")
+    assert done.returncode == ExitCode.SOME_FAILED, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["counts"]["ok"] == 8
+    assert {one["item_id"]: one["outcome"] for one in summary["failures"]} == dict.fromkeys(
+        ("cut", "empty", "text", "zeroed"), "failed"
+    )
+    assert all(one["reason"] for one in summary["failures"])
 
 
 def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_video: Callable[..., Path]) -> None:
