@@ -68,7 +68,7 @@ def draw_worst(cases: Sequence[Case], observed: Mapping[str, Observation]) -> li
     worst = sorted(told, key=lambda pair: (pair[0], pair[1].case_id))[:_WORST]
     if not worst:
         return []
-    drawing = Drawing(figsize=(9, 1.25 * len(worst) + 0.3), dpi=90)
+    drawing = Drawing(figsize=(9, 1.05 * len(worst) + 0.3), dpi=90)
     rows = []
     for number, (chance, case) in enumerate(worst, start=1):
         axes = drawing.add_subplot(len(worst), 1, number)

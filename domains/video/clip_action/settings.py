@@ -28,7 +28,7 @@ class InputSettings(Section):
     rate: float | None = Field(default=None, gt=0)
     """Frames a second that are kept in memory for drawing clips from; null keeps all."""
     cache_gigabytes: float = Field(default=1.0, ge=0)
-    """Memory for decoded frames; videos beyond it are decoded again each time."""
+    """Memory for decoded frames, or for features of a frozen encoder; what goes beyond is read again each time."""
 
 
 class ClipSettings(Section):
