@@ -45,7 +45,7 @@ class Told(Protocol):
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("higher", 0.0, "", "share of clips whose most likely class is right"),
+    "accuracy": Metric("higher", 0.0, "", "share of clips whose most likely class is right", headline=True),
     "accuracy_top5": Metric("higher", 0.0, "", "share of clips whose class is among the five most likely"),
     "class_accuracy": Metric(
         "higher", 0.0, "", "share of the clips of a class that is found; the mean is over classes"
