@@ -127,5 +127,10 @@ def _embed(predictor: Predictor[Any, Any], item: Item, image: LabelledImage) -> 
         raise CaseError(item.item_id, error.message) from error
     if embedding is None:
         raise DataError("this model gives no embeddings", hint="Use a model of the task reid/retrieval.")
+    if np.ndim(embedding) != 1:
+        raise DataError(
+            "this model gives an embedding for each attribute; an index holds one for each image",
+            hint="Use a model of the task reid/retrieval.",
+        )
     row = check_embeddings(np.asarray(embedding)[None], item.item_id, copies_allowed=True)
     return np.asarray(row[0], dtype=np.float32)

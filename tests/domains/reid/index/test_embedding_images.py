@@ -32,6 +32,8 @@ class LengthPredictor(Predictor[Any, Any]):
         text, camera = loaded
         if text == "nothing":
             return SimpleNamespace()
+        if text == "two attributes":
+            return SimpleNamespace(embedding=np.ones((2, 3)))
         return SimpleNamespace(embedding=np.array([text.count("a"), text.count("b"), camera]))
 
     def write(self, item: Item, result: Any, folder: Path) -> Written:
@@ -85,3 +87,9 @@ def test_a_model_without_embeddings_is_refused(letters: Path) -> None:
 def test_nan_from_the_network_is_refused(letters: Path) -> None:
     with pytest.raises(DataError, match="NaN"):
         embed([LabelledImage(letters / "y" / "1.txt", camera="nan")], letters)
+
+
+def test_a_model_of_attributes_is_refused(letters: Path) -> None:
+    (letters / "n.txt").write_text("two attributes")
+    with pytest.raises(DataError, match="an embedding for each attribute"):
+        embed([LabelledImage(letters / "n.txt")], letters)
