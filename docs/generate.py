@@ -52,6 +52,7 @@ PAGES = (
     DOCS / "reference" / "survival.md",
     DOCS / "reference" / "skeletons.md",
     DOCS / "reference" / "clips.md",
+    DOCS / "reference" / "pose.md",
     attention_pages.INDEX,
 )
 TASK = "medical/segmentation"

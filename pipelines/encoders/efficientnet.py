@@ -49,11 +49,13 @@ class SameConv(nn.Conv2d):
         kernel, stride = self.kernel_size[0], self.stride[0]
         if kernel == 1:
             return super().forward(x)
-        down, across = (max((-(-length // stride) - 1) * stride + kernel - length, 0) for length in x.shape[2:])
-        if down % 2 == 0 and across % 2 == 0:
-            return functional.conv2d(x, self.weight, self.bias, self.stride, (down // 2, across // 2), 1, self.groups)
-        x = functional.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2))
-        return super().forward(x)
+        missing = [max((-(-length // stride) - 1) * stride + kernel - length, 0) for length in x.shape[2:]]
+        # Where one more is needed at the end, a whole stride more on both sides costs less than a padded copy of the
+        # input: it gives the same places, and one before them.
+        before = [total % 2 for total in missing]
+        padding = [total // 2 + stride * more for total, more in zip(missing, before, strict=True)]
+        out = functional.conv2d(x, self.weight, self.bias, self.stride, padding, 1, self.groups)
+        return out[:, :, before[0] :, before[1] :]
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
