@@ -39,7 +39,8 @@ class FramePose:
 
     Attributes:
         points: float32 `(P, J, 2)`, pixels of the frame.
-        deviations: float32 `(P, J)`, how far off they may be in pixels; NaN where the network cannot tell.
+        deviations: float32 `(P, J)`, how far off they may be in pixels (root mean square of an axis); NaN where that
+            is not told.
         scores: float32 `(P, J)` in [0, 1]: how sure a joint is, times the score of the box.
         boxes: Where each person was looked for.
     """
@@ -61,6 +62,7 @@ class PoseEstimator:
         precision: float32, bfloat16 or float16.
         mirror: Whether the mirrored picture is looked at too.
         batch: Persons at once.
+        spread: What sigma is multiplied by to tell deviations (`ResidualFlow.spread`); NaN tells none.
     """
 
     def __init__(
@@ -73,10 +75,12 @@ class PoseEstimator:
         precision: torch.dtype = torch.float32,
         mirror: bool = True,
         batch: int = 32,
+        spread: float = float("nan"),
     ) -> None:
         self._network = network.to(device).eval()
         self.joints, self.given = joints, given
         self._device, self._precision, self._batch = device, precision, batch
+        self._spread = spread
         self._order = list(joints.mirror) if mirror and joints.flip else None
 
     def __call__(self, clips: Sequence[FrameClip]) -> list[FramePose]:
@@ -112,7 +116,7 @@ class PoseEstimator:
             for row, at in enumerate(part):
                 points[at] = crops[at].to_picture(shares[row])
                 if sigma is not None:
-                    deviations[at] = crops[at].lengths(sigma[row]).mean(-1)
+                    deviations[at] = crops[at].lengths(sigma[row]).mean(-1) * self._spread
                     scores[at] = 1 - sigma[row].mean(-1)
         return points, deviations, scores
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 __all__ = ["ResidualFlow"]
 
 _HIDDEN = 64
+_FINEST = 0.005
 
 
 class ResidualFlow(nn.Module):
@@ -49,6 +50,26 @@ class ResidualFlow(nn.Module):
         """Log density of residuals `(N, 2)` → `(N,)`."""
         z, determinant = self.to_normal(x)
         return -0.5 * (z - self.prior_mean).square().sum(-1) - math.log(2 * math.pi) + determinant
+
+    @torch.no_grad()
+    def spread(self, *, points: int = 201, reach: float = 8.0) -> float:
+        """How far residuals lie from 0: root mean square of an axis, in units of sigma.
+
+        Sigma alone does not tell it: the learned density may be as narrow as it likes. It is multiplied by the Laplace
+        density, as in the loss, and summed over a grid that is finest around 0.
+
+        Args:
+            points: Of the grid along each axis.
+            reach: Where the grid ends.
+        """
+        like = self.scales[0][0].weight  # type: ignore[index]
+        ends = math.asinh(reach / _FINEST)
+        axis = torch.sinh(torch.linspace(-ends, ends, points, device=like.device, dtype=like.dtype)) * _FINEST
+        weight = torch.gradient(axis)[0]
+        plane = torch.cartesian_prod(axis, axis)  # (points², 2)
+        log = self.log_density(plane) - plane.abs().sum(-1) / math.sqrt(2)
+        mass = (log - log.max()).exp() * torch.cartesian_prod(weight, weight).prod(-1)
+        return float(((plane.square().sum(-1) / 2 * mass).sum() / mass.sum()).sqrt())
 
 
 def _network(*, bounded: bool) -> nn.Sequential:

@@ -148,15 +148,19 @@ class PoseTask(Task):
 
         infer, given = self._served.infer, self._served.input
         precision = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-        # A network from a model folder is not trained on; one of a run in progress may be.
+        spread = math.nan
+        if self._from_folder:  # it is not trained on, as one of a run in progress may be
+            network = for_serving(cast("SpaceTimePose", network))
+            spread = network.flow.spread() if isinstance(network, SpaceTimePose) else math.nan
         estimator = PoseEstimator(
-            for_serving(cast("SpaceTimePose", network)) if self._from_folder else network,
+            network,
             self.plan.joints,
             given,
             device=device,
             precision=precision[choose_precision(infer.precision, device.type)],
             mirror=infer.mirror,
             batch=infer.batch,
+            spread=spread,
         )
         known = {case_id: self._known(case_id) for case_id in self._frames}
         return PosePredictor(estimator, step=given.step, block=infer.block, overlay=infer.overlay, known=known)

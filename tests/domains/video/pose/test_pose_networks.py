@@ -199,6 +199,23 @@ def test_the_density_of_the_flow_is_one_over_the_plane(mean):
     torch.testing.assert_close(torch.linalg.slogdet(exact)[1], determinant[0], rtol=1e-4, atol=1e-5)
 
 
+def test_how_far_residuals_lie_is_told_by_flow_and_laplace_together():
+    flow = ResidualFlow()
+    with torch.no_grad():
+        for part in (*flow.scales, *flow.shifts):
+            part[-2 if isinstance(part[-1], nn.Tanh) else -1].weight.zero_()
+            part[-2 if isinstance(part[-1], nn.Tanh) else -1].bias.zero_()
+    # The density is normal now; times exp(-|x| / √2), an axis has this mean square.
+    x = torch.linspace(-10, 10, 20001, dtype=torch.float64)
+    mass = torch.exp(-x.square() / 2 - x.abs() / math.sqrt(2))
+    assert flow.spread() == pytest.approx(math.sqrt(float((x.square() * mass).sum() / mass.sum())), rel=1e-3)
+    with torch.no_grad():
+        for scale in flow.scales:  # each of three couplings shrinks an axis by e: x = z e^-3
+            scale[-2].bias.fill_(-20.0)
+    narrow = flow.spread()
+    assert narrow == pytest.approx(math.exp(-3), rel=0.05)
+
+
 def test_the_likelihood_loss_written_out():
     torch.manual_seed(0)
     flow = ResidualFlow(prior_mean=0.5)

@@ -58,15 +58,14 @@ def test_joints_come_back_to_the_picture(looks, mirror):
     # A mirrored left ear is a right one: the finder knows colours, so the joints must not be swapped for it.
     joints = JointSet("four", FOUR.joints) if mirror else FOUR
     finder = Finder()
-    pose = PoseEstimator(finder, joints, given, device=CPU, mirror=mirror)(
+    pose = PoseEstimator(finder, joints, given, device=CPU, mirror=mirror, spread=0.5)(
         [FrameClip([dots(points)], [FoundBox(whole_box(60, 80), whole=True)])]
     )[0]
     np.testing.assert_allclose(pose.points[0], points, atol=0.7)
     assert pose.scores[0] == pytest.approx(np.full(4, 0.9))
     assert len(finder.batches) == looks
-    expected = 0.1 * 128 / (128 / 80) if looks == 1 else None
-    if expected:
-        assert pose.deviations[0] == pytest.approx(np.full(4, (0.1 * 128 + 0.1 * 96) / 2 / 1.6))
+    if looks == 1:
+        assert pose.deviations[0] == pytest.approx(np.full(4, 0.5 * (0.1 * 128 + 0.1 * 96) / 2 / 1.6))
 
 
 def test_the_mirrored_picture_is_mirrored_back():
