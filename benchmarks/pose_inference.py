@@ -78,28 +78,20 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     return time.perf_counter() - wall, time.process_time() - processor, out
 
 
-def main() -> None:
+def one_by_one(estimate: Any, clip: Any) -> Any:
+    """The joints of a frame's persons, each for itself."""
     import numpy as np
-    import torch
 
     from domains.video.pose.estimating import FrameClip
 
-    given = options()
-    if given.quick:
-        given.size, given.turns = (64, 64), 2
-    torch.set_num_threads(given.threads)
-    about = environment()
-    served, trained, frames = estimator(given, served=True), estimator(given, served=False), clips(given)
+    return np.concatenate([estimate([FrameClip(clip.pictures, [box])])[0].points for box in clip.boxes])
 
-    def one_by_one(estimate: Any, clip: FrameClip) -> Any:
-        return np.concatenate([estimate([FrameClip(clip.pictures, [box])])[0].points for box in clip.boxes])
 
-    sides = {
-        "in one batch": lambda clip: served([clip])[0].points,
-        "one by one": lambda clip: one_by_one(served, clip),
-        "one by one, plain": lambda clip: one_by_one(trained, clip),
-    }
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+def contest(sides: dict[str, Callable[[Any], Any]], frames: list[Any]) -> tuple[dict[str, list[Any]], float]:
+    """Side → seconds of the clock and of the processor for each frame, and how far their joints lie apart in pixels."""
+    import numpy as np
+
+    taken: dict[str, list[Any]] = {name: [] for name in sides}
     apart = 0.0
     for turn, clip in enumerate(frames):
         seen = {}
@@ -108,21 +100,32 @@ def main() -> None:
             if turn:  # the first frame warms up
                 taken[name].append((wall, processor))
         apart = max(apart, *(float(np.abs(seen["in one batch"] - other).max()) for other in seen.values()))
+    return taken, apart
+
+
+def main() -> None:
+    import torch
+
+    given = options()
+    if given.quick:
+        given.size, given.turns = (64, 64), 2
+    torch.set_num_threads(given.threads)
+    about = environment()
+    served, trained = estimator(given, served=True), estimator(given, served=False)
+    sides = {
+        "in one batch": lambda clip: served([clip])[0].points,
+        "one by one": lambda clip: one_by_one(served, clip),
+        "one by one, plain": lambda clip: one_by_one(trained, clip),
+    }
+    taken, apart = contest(sides, clips(given))
     rows, ratios = [], {}
     for name, times in taken.items():
         ratios[name] = [
             [slow[at] / fast[at] for slow, fast in zip(times, taken["in one batch"], strict=True)] for at in range(2)
         ]
-        rows.append(
-            (
-                name,
-                told([1000 * one[0] for one in times], " ms", 1),
-                told([1000 * one[1] for one in times], " ms", 1),
-                *(told(ratio) for ratio in ratios[name]),
-            )
-        )
-    head = (f"{given.persons} persons of a frame", "clock", "processor", "times as long: clock", "processor")
-    print_table(head, rows)
+        clock, processor = (told([1000 * one[at] for one in times], " ms", 1) for at in range(2))
+        rows.append((name, clock, processor, *(told(ratio) for ratio in ratios[name])))
+    print_table((f"{given.persons} persons", "clock", "processor", "times as long: clock", "processor"), rows)
     print(f"Largest difference of joints: {apart:.2g} pixels.")
     results = {
         "persons": given.persons,
