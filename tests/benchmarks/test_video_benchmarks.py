@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -45,6 +46,16 @@ def test_both_loops_train_the_same_network(run: Callable[[str], Any]) -> None:
     assert results["clips"] == 64
 
 
-@pytest.mark.parametrize("name", ["video_decoding", "skeleton_training"])
+def test_persons_together_and_one_by_one_have_the_same_joints(run: Callable[[str], Any]) -> None:
+    threads = torch.get_num_threads()
+    try:
+        results, _ = run("pose_inference")
+    finally:
+        torch.set_num_threads(threads)
+    assert results["largest difference in pixels"] < 0.05
+    assert {len(turns) for turns in results["seconds"].values()} == {2}
+
+
+@pytest.mark.parametrize("name", ["video_decoding", "skeleton_training", "pose_inference"])
 def test_every_script_is_described(name: str) -> None:
     assert f"`{name}.py`" in (FOLDER / "README.md").read_text(encoding="utf-8")
