@@ -30,7 +30,7 @@ __all__ = ["METRICS", "judge_frame", "judge_frames", "judged_persons", "observe_
 METRICS: Mapping[str, Metric] = {
     "pck": Metric("higher", 0.0, "", "share of labelled joints within the threshold of the normaliser"),
     "pixel_error": Metric("lower", None, "px", "mean distance from the labelled place, in pixels of the picture"),
-    "pck_all": Metric("higher", 0.0, "", "the same share over all joints alike"),
+    "pck_all": Metric("higher", 0.0, "", "the same share over all joints alike", headline=True),
     "pck_area": Metric("higher", 0.0, "", "area under the curve of that share, from 0 to the threshold"),
     "median_error": Metric("lower", None, "px", "median distance from the labelled place over all joints alike"),
     "mean_error": Metric("lower", None, "px", "mean distance from the labelled place over all joints alike"),
