@@ -159,13 +159,15 @@ def train_once(workflow: str, network: str, seed: int, changes: Sequence[str]) -
     made = task.build_network()
     made.load_state_dict(weights)
     judgement = judge_cases(task, task.predictor(made, device=next(made.parameters()).device), test)
-    metric = "map" if config.task == "reid/retrieval" else "recall"
+    metric = "map" if config.task == "reid/retrieval" else "correct"
     groups = {case.case_id: case.group for case in test}
     values = {
         row.case_id: (groups[row.case_id], row.value)
         for row in judgement.rows
         if row.metric == metric and row.value == row.value
     }
+    if not values:
+        raise ValueError(f"{workflow}: no case of the test part has a {metric}")
     took = {
         "train seconds": round(seconds, 1),
         "steps": result.steps_done,
