@@ -28,7 +28,7 @@ _WINDOWS = -4
 def in_parts(run: Callable[..., Tensor], *tensors: Tensor | None, weights: int, most: int | None = None) -> Tensor:
     """Run a function over all windows at once, or over some after the others if that would hold too much.
 
-    In parts, the backward pass calculates each part again instead of keeping its weights: a third more time, for
+    In parts, the backward pass calculates each part again instead of keeping its weights: one forward pass more, for
     memory that no longer grows with the size of a window.
 
     Args:
