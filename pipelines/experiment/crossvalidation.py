@@ -10,7 +10,6 @@ folds; a number of a set (an area under a curve) needs outputs that can be compa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,9 +21,10 @@ from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow
 from pipelines.digests import data_digest
 from pipelines.errors import ConfigurationError, Interrupted
+from pipelines.experiment.drawing import draw_folds
 from pipelines.experiment.environment import describe_environment
 from pipelines.experiment.foldresults import Fold, FoldResults
-from pipelines.experiment.judgement import summarise_rows, write_figures, write_tables
+from pipelines.experiment.judgement import summarise_rows, write_tables
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
 from pipelines.experiment.records import track_start, write_excluded
 from pipelines.experiment.single import Outcome, Say, means_of, now, run_once, standing_of
@@ -142,8 +142,8 @@ def _put_together(task: Task, run: RunFolder, cases: PreparedCases, folds: Seque
     write_tables(found.rows, found.predictions, summary, run.evaluation, "test")
     write_atomically(run.evaluation / "folds.csv", found.by_fold.to_csv(index=False))
     run.write_json(run.evaluation / "metrics.json", {name: asdict(metric) for name, metric in task.metrics.items()})
-    entries = write_figures(task.draw_set(found.first_cases, found.first_observed), run.figures)
-    write_atomically(run.figures / "index.json", json.dumps(entries, indent=2) + "\n")
+    reasons = dict.fromkeys(failed, "failed in a fold; `failed:` notes in test.cases.csv say why")
+    draw_folds(task, found, folds, reasons, run)
     run.update_status(
         selection_metric=task.selection_metric,
         ranking_metric=task.ranking_metric or task.selection_metric,
@@ -151,7 +151,6 @@ def _put_together(task: Task, run: RunFolder, cases: PreparedCases, folds: Seque
         synthetic=any(fold.run.read_status().get("synthetic", False) for fold in folds),
         folds=len(folds),
     )
-    reasons = dict.fromkeys(failed, "failed in a fold; `failed:` notes in test.cases.csv say why")
     excluded = {item.case_id: item.reason for item in cases.excluded}
     return Outcome(run, summary, "test", reasons, excluded, time.monotonic() - started)
 

@@ -21,19 +21,17 @@ from pipelines.casetables import write_cases
 from pipelines.config import ResolvedWorkflow
 from pipelines.digests import data_digest
 from pipelines.errors import DataError, Interrupted
-from pipelines.evaluation import worst_cases
+from pipelines.experiment.drawing import draw_part
 from pipelines.experiment.environment import describe_environment
 from pipelines.experiment.guards import signals_interrupt
 from pipelines.experiment.judgement import (
-    Judgement,
     judge_cases,
     summarise_judgement,
-    write_figures,
     write_tables,
 )
 from pipelines.experiment.preparation import PreparedCases, prepare_cases
 from pipelines.experiment.records import save_configuration, track_start, write_excluded
-from pipelines.runs import RunFolder, write_atomically
+from pipelines.runs import RunFolder
 from pipelines.splits import apply_splits
 from pipelines.task import Task, find_task
 
@@ -218,7 +216,7 @@ def _judge_and_write(
     summary = summarise_judgement(task, judgement, task.config.evaluate, seed=task.config.seed, intervals=not fold)
     write_tables(judgement.table, judgement.predictions, summary, run.evaluation, part)
     if not fold:
-        _draw(task, predictor, judgement, run)
+        draw_part(task, predictor, judgement, run)
     headline = means_of(summary)
     save_model(run.model, task, network.state_dict(), metrics={"part": part, **headline}, data_digest=digest)
     run.write_json(run.evaluation / "metrics.json", {name: asdict(metric) for name, metric in task.metrics.items()})
@@ -234,24 +232,6 @@ def _judge_and_write(
         say(notice)
     excluded = {item.case_id: item.reason for item in cases.excluded} | dict(result.excluded)
     return Outcome(run, summary, part, judgement.failures, excluded, time.monotonic() - started)
-
-
-def _draw(task: Task, predictor: Any, judgement: Judgement, run: RunFolder) -> None:
-    """Draws the whole part, the worst cases and the best one.
-
-    Those cases are predicted once more, so that no prediction need be kept.
-    """
-    entries = write_figures(task.draw_set(judgement.cases, judgement.observed), run.figures)
-    metric, table, settings = task.ranking_metric or task.selection_metric, judgement.table, task.config.evaluate
-    chosen = worst_cases(table, metric, count=settings.worst, metrics=task.metrics)
-    best = worst_cases(table, metric, count=min(1, settings.worst), best=True, metrics=task.metrics)
-    by_id = {case.case_id: case for case in judgement.cases}
-    for case_id in dict.fromkeys([*chosen, *best]):
-        if case_id in judgement.failures:
-            continue
-        case = by_id[case_id]
-        entries.extend(write_figures(task.draw(case, predictor.infer(predictor.read(task.item(case)))), run.figures))
-    write_atomically(run.figures / "index.json", json.dumps(entries, indent=2) + "\n")
 
 
 def means_of(summary: pd.DataFrame) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.reporting.charts import Dot, Strip
-from pipelines.reporting.contents import CaseValue, RunContents, Summary
+from pipelines.reporting.contents import OVER_CLASSES, CaseValue, RunContents, Summary
 from pipelines.reporting.glossary import Metric, describe_metric
 
 __all__ = ["Judged", "anchor"]
@@ -95,16 +95,28 @@ class Judged:
             (row for row in self._contents.summaries if (row.class_name, row.metric) == (class_name, metric)), None
         )
 
-    def summary_classes(self) -> list[str]:
-        """Classes of the summary: those of the cases, then what is summed over them where there are several."""
-        listed = _in_order(row.class_name for row in self._contents.summaries)
-        own = [name for name in listed if name in self.classes]
-        others = [name for name in listed if name not in self.classes]
-        # Numbers of the whole set may stand under classes that single cases do not have.
-        said = {row.metric for row in self._contents.summaries if row.class_name in own}
-        if len(self.classes) == 1 and all(row.metric in said for row in self._contents.summaries):
-            return self.classes
-        return [*(own or self.classes), *others]
+    def of_cases(self) -> list[Metric]:
+        """Metrics that single cases have, among those with a mean."""
+        own = {metric.name for metric in self.metrics}
+        return [metric for metric in self.summed if metric.name in own]
+
+    def of_the_set(self) -> list[Metric]:
+        """Metrics that only all cases together have (an area under a curve)."""
+        own = {metric.name for metric in self.metrics}
+        return [metric for metric in self.summed if metric.name not in own]
+
+    def summary_classes(self, metrics: Sequence[Metric]) -> list[str]:
+        """Classes that have a mean of one of these metrics, what is summed over them last.
+
+        What is summed over a single class is the class, and is not told twice.
+        """
+        names = {metric.name for metric in metrics}
+        rows = [(row.class_name, row.metric) for row in self._contents.summaries if row.metric in names]
+        listed = list(_in_order(class_name for class_name, _ in rows))
+        own = [name for name in listed if name != OVER_CLASSES]
+        if len(own) == 1 and all((own[0], metric) in rows for _, metric in rows):
+            return own
+        return own + [name for name in listed if name == OVER_CLASSES]
 
     def strips(self, metric: Metric) -> list[Strip]:
         """One strip for each class of a metric."""

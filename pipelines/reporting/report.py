@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines.reporting.charts import Line, interval_bar, line_chart, strip_plot
 from pipelines.reporting.contents import OVER_CLASSES, Picture, RunContents, read_run
 from pipelines.reporting.folds import fold_table
-from pipelines.reporting.glossary import describe_metric
+from pipelines.reporting.glossary import Metric, describe_metric
 from pipelines.reporting.judged import Judged, anchor
 from pipelines.reporting.pictures import embed_pictures
 from pipelines.runs import RunFolder, write_atomically
@@ -23,6 +23,7 @@ _PARTS = ("train", "validation", "test")
 _MOST_PICTURES = 40
 _MOST_CARDS = 5
 _MOST_ROWS = 2000
+_OVERALL = "Overall"
 
 
 def build_report(run: RunFolder) -> Path:
@@ -57,7 +58,7 @@ def _view(contents: RunContents, run: RunFolder) -> dict[str, Any]:
         "main": judged.headline,
         "confidence": _confidence(contents),
         "headline": _headline(judged),
-        "results": _results(judged),
+        "results": _results(judged, _confidence(contents)),
         "folds": fold_table(contents.folds, judged.summed),
         "strips": [
             (
@@ -92,10 +93,12 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     if judged.headline is None:
         return []
     name = judged.headline.name
-    rows = [row for label in judged.summary_classes() if (row := judged.summary(label, name)) is not None]
+    classes = judged.summary_classes([judged.headline])
+    rows = [row for label in classes if (row := judged.summary(label, name)) is not None]
     over_classes = [row for row in rows if row.class_name == OVER_CLASSES]
-    classes = [row for row in rows if row not in over_classes]
-    rows = classes if len(classes) == 1 else over_classes + (classes if len(rows) <= _MOST_CARDS else [])
+    single = [row for row in rows if row not in over_classes]
+    rows = single if len(single) == 1 else over_classes + (single if len(rows) <= _MOST_CARDS else [])
+    over = "Mean of the classes" if single else _OVERALL
     ends = [value for row in rows for value in (row.low, row.high, row.mean) if math.isfinite(value)]
     if not ends:
         return []
@@ -103,7 +106,7 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     bounds = (min(ends) - margin, max(ends) + margin)
     return [
         {
-            "class_name": "Mean of the classes" if row.class_name == OVER_CLASSES else row.class_name,
+            "class_name": over if row.class_name == OVER_CLASSES else row.class_name,
             "summary": row,
             "bar": interval_bar(row.mean, row.low, row.high, bounds),
         }
@@ -111,16 +114,25 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     ]
 
 
-def _results(judged: Judged) -> dict[str, Any]:
-    """The table of means: whatever there is more of, classes or metrics, goes down the page."""
-    classes = judged.summary_classes() if judged.summed else []
-    cells = [[judged.summary(class_name, metric.name) for metric in judged.summed] for class_name in classes]
-    names = ["Mean of the classes" if name == OVER_CLASSES else name for name in classes]
-    labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in judged.summed]
+def _results(judged: Judged, confidence: str) -> list[dict[str, Any]]:
+    """Tables of means: of single cases, and of what only all cases together have."""
+    told = [
+        (judged.of_cases(), "Mean of the classes", f"Mean over cases, with the {confidence} interval"),
+        (judged.of_the_set(), _OVERALL, f"All cases together, with the {confidence} interval over groups"),
+    ]
+    return [{"caption": caption} | _table(judged, metrics, over) for metrics, over, caption in told if metrics]
+
+
+def _table(judged: Judged, metrics: Sequence[Metric], over: str) -> dict[str, Any]:
+    """Whatever there is more of, classes or metrics, goes down the page."""
+    classes = judged.summary_classes(metrics)
+    cells = [[judged.summary(class_name, metric.name) for metric in metrics] for class_name in classes]
+    names = [over if name == OVER_CLASSES else name for name in classes]
+    labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in metrics]
     if len(labels) > max(4, len(names)):
         cells = [list(row) for row in zip(*cells, strict=True)]
-        return {"corner": "Metric", "columns": names, "rows": list(zip(labels, cells, strict=True))}
-    return {"corner": "Class", "columns": labels, "rows": list(zip(names, cells, strict=True))}
+        return {"corner": "Metric", "columns": names, "rows": list(zip(labels, cells, strict=True)), "over": ""}
+    return {"corner": "Class", "columns": labels, "rows": list(zip(names, cells, strict=True)), "over": over}
 
 
 def _axis(metric: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,7 +21,7 @@ from pipelines.config import ResolvedWorkflow, load_workflow
 from pipelines.errors import ConfigurationError, Interrupted
 from pipelines.experiment import single
 from pipelines.experiment.runner import run_workflow
-from pipelines.task import Observation, TaskEntry, registered_tasks
+from pipelines.task import Figure, Observation, TaskEntry, registered_tasks
 
 WORKFLOW = """
 task: toy/folds
@@ -66,6 +67,18 @@ def task_class(request: pytest.FixtureRequest) -> Iterator[type[Any]]:
 
         def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
             return {("all", "spread"): max(observed[c.case_id]["bright"] for c in cases)}
+
+        def draw(self, case: Case, result: Any) -> list[Figure]:
+            picture = np.zeros((4, 4, 3), np.uint8)
+            told = pd.DataFrame({"bright": [float(result.mean())]})
+            return [Figure(f"seen-{case.case_id}", picture, "what was seen", told, case.case_id)]
+
+        @classmethod
+        def from_description(cls, description: Mapping[str, Any]) -> Any:
+            return cls(None)
+
+        def with_workflow(self, config: Any) -> Any:
+            return type(self)(config)
 
     toy.FoldTask = FoldTask
     tasks._TASKS["toy/folds"] = TaskEntry("toy/folds", "folds_toy_task:FoldTask", "for tests")
@@ -159,6 +172,17 @@ def test_the_report_shows_the_folds(finished: Path) -> None:
     assert "This report is incomplete" not in report or "history" not in report
 
 
+def test_the_worst_cases_are_drawn_by_the_models_that_had_not_seen_them(finished: Path) -> None:
+    rows = pd.read_csv(finished / "evaluation/test.cases.csv")
+    ranked = list(rows.groupby("case_id")["value"].mean().sort_values().index)
+    index = json.loads((finished / "figures/index.json").read_text())
+    drawn = [entry["case_id"] for entry in index]
+    assert drawn == [*ranked[:5], ranked[-1]]
+    seen = pd.read_csv(finished / "evaluation/test.predictions.csv").query("repeat == 0").set_index("case_id")["bright"]
+    told = {name: float(pd.read_csv(finished / f"figures/seen-{name}.csv")["bright"].iloc[0]) for name in drawn}
+    assert told == pytest.approx({name: seen[name] for name in drawn})
+
+
 def test_one_site_is_left_out_at_a_time(task_class: type[Any], tmp_path: Path) -> None:
     overrides = ("split.folds=null", "split.by=site", "cross_validation.repeats=1", "track.enabled=false")
     outcome = run_workflow(resolved(tmp_path, *overrides))
@@ -197,6 +221,11 @@ def test_numbers_of_the_whole_set_stand_in_the_report(finished: Path) -> None:
     from pipelines.runs import RunFolder
 
     contents = read_run(RunFolder(finished))
-    results = _results(Judged(contents))
-    shown = {(cell.class_name, cell.metric) for _, cells in results["rows"] for cell in cells if cell is not None}
-    assert shown == {(row.class_name, row.metric) for row in contents.summaries}
+    tables = _results(Judged(contents), "95 %")
+    assert [table["caption"].partition(",")[0] for table in tables] == ["Mean over cases", "All cases together"]
+    of_cases, of_the_set = ([cell for _, cells in table["rows"] for cell in cells] for table in tables)
+    assert None not in of_cases
+    assert {cell.metric for cell in of_cases} == {"accuracy"}
+    assert [(cell.class_name, cell.metric) for cell in of_the_set] == [("all", "spread")]  # its mean is the same
+    told = {(cell.class_name, cell.metric) for cell in [*of_cases, *of_the_set]}
+    assert told == {(row.class_name, row.metric) for row in contents.summaries} - {("mean", "spread")}
