@@ -190,19 +190,19 @@ def _summary(row: Row) -> Summary:
 
 
 def _pictures(run: RunFolder, reader: _Reader) -> list[Picture]:
-    """The figures of `index.json` whose files are there, and lie in the folder of figures."""
+    """The figures of `index.json` whose files are there, and lie in the folder of figures; a task may draw none."""
     text = reader.text(run.figures / "index.json", "")
     try:
-        entries = json.loads(text) if text else []
+        entries = json.loads(text)
     except ValueError:
-        entries = []
+        entries = None
     pictures = []
     for entry in entries if isinstance(entries, list) else []:
         name = str(entry.get("name", "")) if isinstance(entry, dict) else ""
         file = run.figures / f"{name}.png"
         if name and Path(name).name == name and file.is_file():
             pictures.append(Picture(name, str(entry.get("caption", "")), str(entry.get("case_id", "")), file))
-    if not pictures:
+    if not pictures and entries != []:
         reader.missing.append("pictures of judged cases (figures)")
     return pictures
 

@@ -23,7 +23,7 @@ _PARTS = ("train", "validation", "test")
 _MOST_PICTURES = 40
 _MOST_CARDS = 5
 _MOST_ROWS = 2000
-_OVERALL = "Overall"
+_OVER, _OVERALL = "Mean of the classes", "Overall"
 
 
 def build_report(run: RunFolder) -> Path:
@@ -98,7 +98,7 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
     over_classes = [row for row in rows if row.class_name == OVER_CLASSES]
     single = [row for row in rows if row not in over_classes]
     rows = single if len(single) == 1 else over_classes + (single if len(rows) <= _MOST_CARDS else [])
-    over = "Mean of the classes" if single else _OVERALL
+    over = _OVER if single else _OVERALL
     ends = [value for row in rows for value in (row.low, row.high, row.mean) if math.isfinite(value)]
     if not ends:
         return []
@@ -117,15 +117,28 @@ def _headline(judged: Judged) -> list[dict[str, Any]]:
 def _results(judged: Judged, confidence: str) -> list[dict[str, Any]]:
     """Tables of means: of single cases, and of what only all cases together have."""
     told = [
-        (judged.of_cases(), "Mean of the classes", f"Mean over cases, with the {confidence} interval"),
-        (judged.of_the_set(), _OVERALL, f"All cases together, with the {confidence} interval over groups"),
+        (judged.of_cases(), f"Mean over cases, with the {confidence} interval"),
+        (judged.of_the_set(), f"All cases together, with the {confidence} interval over groups"),
     ]
-    return [{"caption": caption} | _table(judged, metrics, over) for metrics, over, caption in told if metrics]
+    return [
+        {"caption": caption} | _table(judged, metrics)
+        for together, caption in told
+        for metrics in _with_same_classes(judged, together)
+    ]
 
 
-def _table(judged: Judged, metrics: Sequence[Metric], over: str) -> dict[str, Any]:
+def _with_same_classes(judged: Judged, metrics: Sequence[Metric]) -> list[list[Metric]]:
+    """Metrics that have numbers for the same classes, so that no table is half empty."""
+    alike: dict[tuple[str, ...], list[Metric]] = {}
+    for metric in metrics:
+        alike.setdefault(tuple(judged.summary_classes([metric])), []).append(metric)
+    return list(alike.values())
+
+
+def _table(judged: Judged, metrics: Sequence[Metric]) -> dict[str, Any]:
     """Whatever there is more of, classes or metrics, goes down the page."""
     classes = judged.summary_classes(metrics)
+    over = _OVER if len(classes) > 1 else _OVERALL
     cells = [[judged.summary(class_name, metric.name) for metric in metrics] for class_name in classes]
     names = [over if name == OVER_CLASSES else name for name in classes]
     labels = [f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in metrics]
