@@ -6,10 +6,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from domains.video.pose.flow import ResidualFlow
+from domains.video.pose.tokens import cell_centres
 
-__all__ = ["absolute_loss", "flow_term", "residual_likelihood_loss"]
+__all__ = ["absolute_loss", "flow_term", "looking_loss", "residual_likelihood_loss"]
 
 _AMPLITUDE = 1 / math.sqrt(2 * math.pi)
 _EPS = 1e-9
@@ -48,3 +50,23 @@ def absolute_loss(coordinates: Tensor, target: Tensor, weight: Tensor) -> Tensor
     """Mean absolute difference over the coordinates `(B, J, 2)` that have weight."""
     off = (target - coordinates.float()).abs() * weight
     return off.sum() / weight.sum().clamp(min=1)
+
+
+def looking_loss(looks: Tensor, target: Tensor, weight: Tensor, *, spread: float) -> Tensor:
+    """How far from its joint each token looked: the divergence of where it looked from a normal density there.
+
+    Args:
+        looks: `(B, J, h, w)`, logits over the cells of the map.
+        target: `(B, J, 2)`, in shares of the input.
+        weight: `(B, J, 2)`, 0 for a joint that was not labelled.
+        spread: Deviation of the density, in cells.
+
+    Returns:
+        A scalar: the sum over joints, mean over the batch, as that of `residual_likelihood_loss`.
+    """
+    height, width = looks.shape[-2:]
+    size = torch.tensor([width, height], dtype=target.dtype, device=target.device)
+    off = (cell_centres(height, width).to(target) - target[:, :, None]) * size  # (B, J, N, 2)
+    wanted = (-0.5 * (off / spread).square().sum(-1)).softmax(-1)  # (B, J, N)
+    apart = functional.kl_div(looks.float().flatten(2).log_softmax(-1), wanted, reduction="none").sum(-1)  # (B, J)
+    return (apart * weight[..., 0]).sum() / len(target)

@@ -25,11 +25,14 @@ class PoseOutput(NamedTuple):
         coordinates: `(B, J, 2)`, x and y in shares of the width and height of the input; may lie outside of [0, 1].
         sigma: `(B, J, 2)` in (0, 1), how far off they may be, in the same unit; None where the network cannot tell.
         tokens: `(B, T, K, D)` joint tokens; None where there are none.
+        looks: `(B, J, h, w)` logits of where each joint was looked for in the key frame, in training; None where
+            nothing was looked at.
     """
 
     coordinates: Tensor
     sigma: Tensor | None = None
     tokens: Tensor | None = None
+    looks: Tensor | None = None
 
     @property
     def score(self) -> Tensor | None:
@@ -76,12 +79,17 @@ class SpaceTimePose(nn.Module):
         known = self.aggregation.frames
         if frames.ndim != 5 or frames.shape[1] != known:
             raise ValueError(f"frames {tuple(frames.shape)}; allowed are (B, {known}, 3, H, W)")
-        tokens, places = self.tokens(self.encoder(_as_pictures(frames.flatten(0, 1))))  # (B T, K, D), (B T, K, 2)
-        tokens = tokens.unflatten(0, (-1, known))  # (B, T, K, D)
+        seen = self.tokens(self.encoder(_as_pictures(frames.flatten(0, 1))))  # (B T, K, …)
+        tokens = seen.tokens.unflatten(0, (-1, known))  # (B, T, K, D)
         joints = self.aggregation(tokens)  # (B, J, D)
-        found = places.unflatten(0, (-1, known))[:, known // 2, self.aggregation.order]  # (B, J, 2)
-        coordinates = found.float() + self.coordinates(joints).float()
-        return PoseOutput(coordinates, self.sigma(joints).float().sigmoid(), tokens)
+        coordinates = self._key(seen.places).float() + self.coordinates(joints).float()
+        looks = None if seen.looks is None else self._key(seen.looks).float()
+        return PoseOutput(coordinates, self.sigma(joints).float().sigmoid(), tokens, looks)
+
+    def _key(self, x: Tensor) -> Tensor:
+        """Of tokens of all frames `(B T, K, …)` those of joints in the key frame `(B, J, …)`."""
+        known = self.aggregation.frames
+        return x.reshape(-1, known, *x.shape[1:])[:, known // 2, self.aggregation.order]
 
 
 class PlainPose(nn.Module):

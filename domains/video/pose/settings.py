@@ -17,6 +17,7 @@ __all__ = [
     "InputSettings",
     "JudgeSettings",
     "LastFrames",
+    "LossSettings",
     "ModelSettings",
     "PoseWorkflow",
 ]
@@ -134,6 +135,16 @@ class ModelSettings(Section):
     """Mean of the density of residuals: 0 in the paper of residual log-likelihood, 0.5 in the released DSTA."""
 
 
+class LossSettings(Section):
+    """What is minimised beside the residual log-likelihood."""
+
+    looking: float = Field(default=1.0, ge=0)
+    """Weight of where joint tokens look (`model.tokens: looking`): the divergence from a normal density around the
+    joint; 0 leaves it to the likelihood."""
+    spread: float = Field(default=0.75, gt=0)
+    """Deviation of that density, in cells of the encoder's map."""
+
+
 class JudgeSettings(Section):
     """How joints are judged."""
 
@@ -169,6 +180,8 @@ class PoseWorkflow(WorkflowConfig):
     """How training pictures are changed."""
     model: ModelSettings = ModelSettings()
     """The network."""
+    loss: LossSettings = LossSettings()
+    """What is minimised beside the residual log-likelihood."""
     judge: JudgeSettings = JudgeSettings()
     """How joints are judged."""
     infer: InferenceSettings = InferenceSettings()

@@ -127,7 +127,7 @@ class PoseTask(Task):
 
     def loss_step(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
         """`loss`: residual log-likelihood, or the absolute difference for the plain head."""
-        from domains.video.pose.loss import absolute_loss, residual_likelihood_loss
+        from domains.video.pose.loss import absolute_loss, looking_loss, residual_likelihood_loss
 
         output = network(batch["frames"])
         target, weight = batch["target"], batch["weight"]
@@ -135,7 +135,16 @@ class PoseTask(Task):
             return {"loss": absolute_loss(output.coordinates, target, weight)}
         # Several processes wrap the network; the density that is learned with it is inside.
         flow: Any = getattr(network, "module", network).flow
-        return {"loss": residual_likelihood_loss(output.coordinates, output.sigma, target, weight, flow)}
+        likelihood = residual_likelihood_loss(output.coordinates, output.sigma, target, weight, flow)
+        settings = self.config.loss
+        if output.looks is None or not settings.looking:
+            return {"loss": likelihood}
+        looking = looking_loss(output.looks, target, weight, spread=settings.spread)
+        return {
+            "loss": likelihood + settings.looking * looking,
+            "likelihood": likelihood.detach(),
+            "looking": looking.detach(),
+        }
 
     def predictor(self, network: nn.Module, *, device: torch.device) -> PosePredictor:
         """The network, ready to serve."""

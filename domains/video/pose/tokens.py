@@ -5,15 +5,32 @@ maps (B, C, h, w) → tokens (B, K, D) and where each token lies in the picture 
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from shared_attention.attend import attend
 
-__all__ = ["LookedTokens", "NormedLinear", "PooledTokens", "cell_centres"]
+__all__ = ["JointTokens", "LookedTokens", "NormedLinear", "PooledTokens", "cell_centres"]
 
 _GAIN = 0.01
 _SMALLEST = 1e-12
+
+
+class JointTokens(NamedTuple):
+    """What became of a map.
+
+    Attributes:
+        tokens: `(B, K, D)`.
+        places: `(B, K, 2)`, where each lies in the picture, x before y; 0 where it lies nowhere.
+        looks: `(B, K, h, w)`, logits of where each looked, in training; None where nothing was looked at.
+    """
+
+    tokens: Tensor
+    places: Tensor
+    looks: Tensor | None = None
 
 
 class NormedLinear(nn.Module):
@@ -50,11 +67,11 @@ class PooledTokens(nn.Module):
         self.tokens, self.dim = tokens, dim
         self.project = NormedLinear(channels, tokens * dim)
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `(B, K, D)`, and 0 `(B, K, 2)`."""
+    def forward(self, maps: Tensor) -> JointTokens:
+        """`(B, C, h, w)` → tokens that lie nowhere."""
         pooled = maps.float().mean((2, 3)).to(maps.dtype)  # (B, C)
         tokens = self.project(pooled).unflatten(-1, (self.tokens, self.dim))  # (B, K, D)
-        return tokens, tokens.new_zeros(len(tokens), self.tokens, 2)
+        return JointTokens(tokens, tokens.new_zeros(len(tokens), self.tokens, 2))
 
 
 class LookedTokens(nn.Module):
@@ -76,14 +93,18 @@ class LookedTokens(nn.Module):
         self.keys = nn.Linear(channels, width)
         self.values = nn.Linear(channels, dim)
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `(B, K, D)`, and the mean place `(B, K, 2)` each looked at, x before y."""
+    def forward(self, maps: Tensor) -> JointTokens:
+        """`(B, C, h, w)` → tokens, the mean place each looked at, and, in training, how it looked."""
         cells = self.norm(maps.flatten(2).transpose(1, 2))  # (B, N, C)
         places = cell_centres(maps.shape[2], maps.shape[3]).to(cells)  # (N, 2)
         values = torch.cat([self.values(cells), places.expand(len(cells), -1, -1)], -1)  # (B, N, D + 2)
         queries = self.queries.to(cells).expand(len(cells), -1, -1)  # (B, K, width)
-        found = attend(queries[:, None], self.keys(cells)[:, None], values[:, None])[:, 0]  # (B, K, D + 2)
-        return found[..., :-2], found[..., -2:]
+        keys = self.keys(cells)  # (B, N, width)
+        found = attend(queries[:, None], keys[:, None], values[:, None])[:, 0]  # (B, K, D + 2)
+        looks = None
+        if self.training:  # What is attended is not seen from outside, and learning wants to see it.
+            looks = (queries @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])).unflatten(-1, maps.shape[2:])
+        return JointTokens(found[..., :-2], found[..., -2:], looks)
 
 
 def cell_centres(height: int, width: int) -> Tensor:

@@ -1,5 +1,6 @@
 """DSTA against its published outputs and against loops written out; groups from names; losses by hand."""
 
+import itertools
 import math
 
 import pytest
@@ -10,7 +11,7 @@ from torch.distributions import MultivariateNormal
 from domains.video.pose.dsta import SpaceTimeAggregation
 from domains.video.pose.flow import ResidualFlow
 from domains.video.pose.groups import POSETRACK_GROUPS, POSETRACK_ORDER, groups_by_name, groups_of
-from domains.video.pose.loss import absolute_loss, residual_likelihood_loss
+from domains.video.pose.loss import absolute_loss, looking_loss, residual_likelihood_loss
 from domains.video.pose.network import PlainPose, SpaceTimePose
 from domains.video.pose.tokens import LookedTokens, NormedLinear, PooledTokens, cell_centres
 from domains.video.skeletons.joints import joint_set
@@ -168,12 +169,14 @@ def test_tokens_that_look_know_where():
     with torch.no_grad():
         looked.keys.weight.zero_()
         looked.keys.bias.zero_()
-    _, places = looked(torch.randn(1, 6, 4, 6))
-    torch.testing.assert_close(places, torch.full((1, 2, 2), 0.5))
+    seen = looked(torch.randn(1, 6, 4, 6))
+    torch.testing.assert_close(seen.places, torch.full((1, 2, 2), 0.5))
+    assert seen.looks.shape == (1, 2, 4, 6)
     assert cell_centres(2, 4)[5].tolist() == [0.375, 0.75]
-    tokens, nowhere = PooledTokens(6, 2, 8)(torch.randn(3, 6, 4, 6))
-    assert tokens.shape == (3, 2, 8)
-    assert (nowhere == 0).all()
+    pooled = PooledTokens(6, 2, 8)(torch.randn(3, 6, 4, 6))
+    assert pooled.tokens.shape == (3, 2, 8)
+    assert (pooled.places == 0).all()
+    assert pooled.looks is None
 
 
 def test_the_normed_layer_forgets_how_bright_a_picture_is():
@@ -247,3 +250,40 @@ def test_the_absolute_loss_passes_over_what_was_not_labelled():
     weight = torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
     assert float(absolute_loss(coordinates, target, weight)) == pytest.approx(0.375)
     assert float(absolute_loss(coordinates, target, weight * 0)) == 0
+
+
+def test_the_looking_loss_written_out():
+    generator = torch.Generator().manual_seed(0)
+    looks = torch.randn(2, 3, 2, 4, generator=generator)
+    target, weight = torch.rand(2, 3, 2, generator=generator), torch.ones(2, 3, 2)
+    weight[1, 2] = 0
+    expected = 0.0
+    for picture, joint in itertools.product(range(2), range(3)):
+        cells = list(itertools.product(range(2), range(4)))
+        x, y = (float(value) for value in target[picture, joint])
+        near = [
+            math.exp(-((column + 0.5 - 4 * x) ** 2 + (row + 0.5 - 2 * y) ** 2) / (2 * 0.6**2)) for row, column in cells
+        ]
+        looked = [math.exp(float(looks[picture, joint, row, column])) for row, column in cells]
+        wanted = [value / sum(near) for value in near]
+        seen = [value / sum(looked) for value in looked]
+        apart = sum(p * math.log(p / q) for p, q in zip(wanted, seen, strict=True))
+        expected += apart * float(weight[picture, joint, 0])
+    assert float(looking_loss(looks, target, weight, spread=0.6)) == pytest.approx(expected / 2, rel=1e-4)
+
+
+def test_a_token_learns_to_look_at_its_joint_from_the_looking_loss_alone():
+    torch.manual_seed(0)
+    tokens = LookedTokens(8, 2, 4).train()
+    maps = torch.randn(6, 8, 4, 6)
+    maps[torch.arange(6), 0, [0, 1, 2, 3, 0, 1], [0, 1, 2, 3, 4, 5]] += 12  # a mark, wherever the joints are
+    row, column = torch.tensor([0, 1, 2, 3, 0, 1]), torch.tensor([0, 1, 2, 3, 4, 5])
+    target = torch.stack([(column + 0.5) / 6, (row + 0.5) / 4], -1)[:, None].expand(-1, 2, -1)
+    optimizer = torch.optim.Adam(tokens.parameters(), 0.02)
+    for _ in range(200):
+        optimizer.zero_grad()
+        looking_loss(tokens(maps).looks, target, torch.ones(6, 2, 2), spread=0.3).backward()
+        optimizer.step()
+    cell = tokens(maps).looks.flatten(2).argmax(-1)  # (6, 2)
+    assert (cell == (6 * row + column)[:, None]).all()
+    assert tokens.eval()(maps).looks is None  # nobody learns from it then

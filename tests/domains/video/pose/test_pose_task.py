@@ -39,6 +39,26 @@ def fitted(file: Path, **sections: Any) -> tuple[PoseTask, tuple[Case, ...]]:
     return task, tuple(table)
 
 
+@pytest.mark.parametrize("tokens", ["pooled", "looking"])
+def test_where_tokens_look_is_learned_beside_the_likelihood(mouse, tokens):
+    found = {}
+    for weight in (0.0, 2.0):
+        task, cases = fitted(mouse, model={"tokens": tokens}, loss={"looking": weight})
+        torch.manual_seed(0)
+        network = task.build_network().train()
+        data = task.training_data([case for case in cases if case.split == "train"], seed=0)
+        torch.manual_seed(0)
+        found[weight] = task.loss_step(network, data.collate([data[SampleKey(0, at)] for at in range(2)]))
+    assert set(found[0.0]) == {"loss"}
+    if tokens == "pooled":
+        assert set(found[2.0]) == {"loss"}
+    else:
+        parts = found[2.0]
+        assert float(parts["looking"]) > 0
+        assert float(parts["loss"]) == pytest.approx(float(parts["likelihood"] + 2 * parts["looking"]), rel=1e-6)
+        assert float(parts["likelihood"]) == pytest.approx(float(found[0.0]["loss"]), rel=1e-5)
+
+
 @pytest.mark.parametrize("head", ["dsta", "plain"])
 def test_it_learns_serves_and_is_served_from_its_description(mouse, head):
     task, cases = fitted(mouse, model={"head": head}, input={"frames": 3})
