@@ -59,5 +59,6 @@ def build_network(
         aggregation,
         dim=model.dim,
         looking=model.tokens == "looking",
+        reach=model.reach,
         prior_mean=model.prior_mean,
     )

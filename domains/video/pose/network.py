@@ -49,6 +49,7 @@ class SpaceTimePose(nn.Module):
         aggregation: Takes the tokens; its number of tokens and channels are theirs.
         dim: Channels of a token.
         looking: Whether tokens look for themselves over the map; else it is averaged, as published.
+        reach: Cells around the one that a token looked at most whose mean is its place when it serves; None for all.
         prior_mean: Of the learned density of residuals; 0.5 in the release, 0 in the paper.
     """
 
@@ -60,12 +61,16 @@ class SpaceTimePose(nn.Module):
         *,
         dim: int,
         looking: bool = False,
+        reach: int | None = None,
         prior_mean: float = 0.5,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        tokens = LookedTokens if looking else PooledTokens
-        self.tokens = tokens(channels, aggregation.tokens, dim)
+        self.tokens: LookedTokens | PooledTokens
+        if looking:
+            self.tokens = LookedTokens(channels, aggregation.tokens, dim, reach=reach)
+        else:
+            self.tokens = PooledTokens(channels, aggregation.tokens, dim)
         self.aggregation = aggregation
         self.coordinates, self.sigma = (nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 2)) for _ in range(2))
         self.flow = ResidualFlow(prior_mean=prior_mean)

@@ -109,6 +109,9 @@ class ModelSettings(Section):
     tokens: Literal["pooled", "looking"] = "pooled"
     """Joint tokens of `dsta` from the pooled map, as published; or each `looking` over the map for itself, which keeps
     places and learns from fewer pictures."""
+    reach: int | None = Field(default=2, ge=0)
+    """With tokens that look, the place of a served one is the mean over so many cells around the one that it looked at
+    most; null takes all, so that one that hesitates between a left and a right knee lies between them."""
     weights: Literal["imagenet", "none"] = "imagenet"
     """What the encoder starts from."""
     stages: Literal[5, 7] = 7

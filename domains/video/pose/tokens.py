@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from shared_attention.attend import attend
 
-__all__ = ["JointTokens", "LookedTokens", "NormedLinear", "PooledTokens", "cell_centres"]
+__all__ = ["JointTokens", "LookedTokens", "NormedLinear", "PooledTokens", "cell_centres", "cells_around"]
 
 _GAIN = 0.01
 _SMALLEST = 1e-12
@@ -78,33 +78,48 @@ class LookedTokens(nn.Module):
     """Each token looks over the map with a query of its own, so that it keeps where it found what it looked for.
 
     Not part of the published network: its pooling gives up places, which few training pictures cannot teach again.
+    A token that hesitates between a left and a right knee looks at both, and their mean is neither: served, its place
+    is the mean around the cell that it looked at most.
 
     Args:
         channels: Channels of the map.
         tokens: Joint tokens.
         dim: Channels of a token.
         width: Channels of queries and keys.
+        reach: Cells around the one looked at most that count for the place of a served token; None for all.
     """
 
-    def __init__(self, channels: int, tokens: int, dim: int, *, width: int = 64) -> None:
+    def __init__(self, channels: int, tokens: int, dim: int, *, width: int = 64, reach: int | None = None) -> None:
         super().__init__()
+        self.reach = reach
         self.queries = nn.Parameter(torch.randn(tokens, width) * 0.2)
         self.norm = nn.LayerNorm(channels)
         self.keys = nn.Linear(channels, width)
         self.values = nn.Linear(channels, dim)
 
     def forward(self, maps: Tensor) -> JointTokens:
-        """`(B, C, h, w)` → tokens, the mean place each looked at, and, in training, how it looked."""
+        """`(B, C, h, w)` → tokens, the place each looked at, and, in training, how it looked."""
         cells = self.norm(maps.flatten(2).transpose(1, 2))  # (B, N, C)
-        places = cell_centres(maps.shape[2], maps.shape[3]).to(cells)  # (N, 2)
-        values = torch.cat([self.values(cells), places.expand(len(cells), -1, -1)], -1)  # (B, N, D + 2)
+        places = cell_centres(maps.shape[2], maps.shape[3]).to(cells).expand(len(cells), -1, -1)  # (B, N, 2)
+        keys, values = self.keys(cells), self.values(cells)  # (B, N, width), (B, N, D)
         queries = self.queries.to(cells).expand(len(cells), -1, -1)  # (B, K, width)
-        keys = self.keys(cells)  # (B, N, width)
-        found = attend(queries[:, None], keys[:, None], values[:, None])[:, 0]  # (B, K, D + 2)
-        looks = None
+        found = attend(queries[:, None], keys[:, None], torch.cat([values, places], -1)[:, None])[:, 0]  # (B, K, D + 2)
+        tokens, where = found[..., :-2], found[..., -2:]
+        if not self.training and self.reach is None:
+            return JointTokens(tokens, where)
+        logits = queries @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])  # (B, K, N)
         if self.training:  # What is attended is not seen from outside, and learning wants to see it.
-            looks = (queries @ keys.transpose(1, 2) / math.sqrt(keys.shape[-1])).unflatten(-1, maps.shape[2:])
-        return JointTokens(found[..., :-2], found[..., -2:], looks)
+            return JointTokens(tokens, where, logits.unflatten(-1, maps.shape[2:]))
+        near = cells_around(logits.argmax(-1), maps.shape[2], maps.shape[3], self.reach or 0)  # (B, K, N)
+        return JointTokens(tokens, attend(queries[:, None], keys[:, None], places[:, None], mask=near[:, None])[:, 0])
+
+
+def cells_around(cell: Tensor, height: int, width: int, reach: int) -> Tensor:
+    """Which cells of a grid lie within `reach` rows and columns of one: numbers `(...)` → bool `(..., h · w)`."""
+    numbers = torch.arange(height * width, device=cell.device)
+    rows = (numbers // width - (cell // width)[..., None]).abs()
+    columns = (numbers % width - (cell % width)[..., None]).abs()
+    return (rows <= reach) & (columns <= reach)
 
 
 def cell_centres(height: int, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from domains.video.pose.flow import ResidualFlow
 from domains.video.pose.groups import POSETRACK_GROUPS, POSETRACK_ORDER, groups_by_name, groups_of
 from domains.video.pose.loss import absolute_loss, looking_loss, residual_likelihood_loss
 from domains.video.pose.network import PlainPose, SpaceTimePose
-from domains.video.pose.tokens import LookedTokens, NormedLinear, PooledTokens, cell_centres
+from domains.video.pose.tokens import LookedTokens, NormedLinear, PooledTokens, cell_centres, cells_around
 from domains.video.skeletons.joints import joint_set
 from pipelines.fixtures import golden_root
 
@@ -177,6 +177,25 @@ def test_tokens_that_look_know_where():
     assert pooled.tokens.shape == (3, 2, 8)
     assert (pooled.places == 0).all()
     assert pooled.looks is None
+
+
+def test_a_served_token_does_not_lie_between_two_places_it_hesitates_between():
+    everywhere, nearby = (LookedTokens(6, 1, 8, width=1, reach=reach).eval() for reach in (None, 1))
+    with torch.no_grad():
+        for tokens in (everywhere, nearby):
+            tokens.queries.fill_(1)
+            tokens.keys.weight.copy_(torch.tensor([[20.0, 0, 0, 0, 0, 0]]))
+            tokens.keys.bias.zero_()
+        maps = torch.zeros(1, 6, 3, 9)
+        maps[0, 1:] = torch.randn(5, 3, 9, generator=torch.Generator().manual_seed(0))
+        maps[0, 0, 1, 1], maps[0, 0, 1, 7] = 9.1, 9.0  # nearly as good a place on the right
+        between, near = everywhere(maps), nearby(maps)
+    assert 0.3 < float(between.places[0, 0, 0]) < 0.7
+    torch.testing.assert_close(near.places[0, 0], torch.tensor([1.5 / 9, 0.5]), atol=0.02, rtol=0)
+    torch.testing.assert_close(near.tokens[0, 0], nearby.train()(maps).tokens[0, 0])
+    grid = cells_around(torch.tensor([0, 13]), 3, 9, 1).unflatten(-1, (3, 9))
+    assert grid[0].nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert int(grid[1].sum()) == 9
 
 
 def test_the_normed_layer_forgets_how_bright_a_picture_is():
