@@ -15,13 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set, require_same
-from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
+from domains.video.skeletons.joints import JointSet, JointSetMismatch, known_joints, require_same
+from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, known_size, seen_only
 from pipelines.errors import DataError
 
 __all__ = ["joints_of_json", "read_keypoint_json"]
-
-_KNOWN = ("coco17", "posetrack17")
 
 
 def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSet:
@@ -56,7 +54,10 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
         videos[str(video) if video is not None else Path(str(image.get("file_name", number))).stem].append(number)
     for members in videos.values():
         members.sort(key=lambda number: (images[number].get("frame_id", 0), str(images[number].get("file_name", ""))))
-    found = [_sequence(path, name, members, by_image, known) for name, members in videos.items()]
+    found = [
+        _sequence(path, name, members, by_image, known, _size([images[number] for number in members]))
+        for name, members in videos.items()
+    ]
     return SkeletonSet(known, tuple(one for one in found if one is not None))
 
 
@@ -69,8 +70,7 @@ def joints_of_json(path: Path, held: Mapping[str, Any], joints: JointSet | None)
         if joints is None:
             raise DataError(f"{path.name} does not say which joints it holds", hint="Name them: --joints coco17, say.")
         return joints
-    own = next((one for one in map(joint_set, _KNOWN) if one.joints == named[0]), None)
-    own = own or JointSet(f"joints of {path.stem}", named[0])
+    own = known_joints(named[0], path.stem)
     if joints is not None:
         require_same(joints, own, path.name)
         return joints
@@ -83,6 +83,7 @@ def _sequence(
     members: Sequence[Any],
     by_image: Mapping[Any, Sequence[Mapping[str, Any]]],
     joints: JointSet,
+    size: tuple[int, int] | None,
 ) -> SkeletonSequence | None:
     """Persons `(P, T, J, 2)` of the images of a video; None where nobody was annotated."""
     persons: dict[Any, int] = {}
@@ -105,7 +106,13 @@ def _sequence(
     points[..., 2] = 0
     for person, frame, values in places:
         points[person, frame] = values
-    return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name)
+    return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name, size=size)
+
+
+def _size(images: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """Height and width where all pictures of a video say the same."""
+    told = {known_size(one.get("height"), one.get("width")) for one in images}
+    return told.pop() if len(told) == 1 else None
 
 
 def _points(path: Path, one: Mapping[str, Any], joints: JointSet) -> np.ndarray[Any, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from domains.video.skeletons.joints import JointSet, JointSetMismatch
 from domains.video.skeletons.pickles import read_pickle
-from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
+from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, known_size, seen_only
 from pipelines.caseids import some
 from pipelines.errors import DataError
 
@@ -83,4 +83,6 @@ def _sequence(path: Path, one: Mapping[str, Any], joints: JointSet, parts: Mappi
     label = "" if one.get("label") is None else str(one["label"])
     # The order of numbered classes is kept: 2 before 10.
     label = f"{int(label):03d}" if label.isdecimal() else label
-    return SkeletonSequence(name, *seen_only(points, score), label, "", parts.get(name, ""))
+    shape = one.get("img_shape", one.get("original_shape"))
+    size = known_size(*shape) if isinstance(shape, (tuple, list)) and len(shape) == 2 else None
+    return SkeletonSequence(name, *seen_only(points, score), label, "", parts.get(name, ""), size)
