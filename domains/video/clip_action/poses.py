@@ -197,11 +197,11 @@ def _by_time(sequence: SkeletonSequence, info: VideoInfo, step: float) -> NDArra
         last = max(float(info.times[-1]), 1e-9)
         return np.round(info.times / last * (count - 1)).astype(np.int64)
     known = np.flatnonzero(np.isfinite(sequence.times))
-    gaps = np.diff(sequence.times[known]) if len(known) > 1 else np.array([step])
+    usual = float(np.diff(sequence.times[known]).min()) if len(known) > 1 else step
     nearest = np.abs(sequence.times[known][None] - info.times[:, None]).argmin(1)
     away = np.abs(sequence.times[known][nearest] - info.times)
     # Where nobody was seen there is no time: what lies further away than a usual step stands for nothing.
-    return np.where(away <= _LATE * max(step, float(np.median(gaps))) + 1e-6, known[nearest], -1)
+    return np.where(away <= _LATE * max(step, usual) + 1e-6, known[nearest], -1)
 
 
 def mirror_pose(pose: NDArray[np.float32], order: Sequence[int]) -> NDArray[np.float32]:

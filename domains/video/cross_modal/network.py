@@ -20,6 +20,13 @@ from domains.video.cross_modal.block import CrossModalBlock, CrossModalTokens
 __all__ = ["CrossModalNetwork", "CrossModalOutput"]
 
 _SMALL = 0.02
+_WHO = 0.5
+"""Deviation of what tells joints apart at first. Where it is much less than what joints do, the network finds late or
+never which of them does it."""
+_OF_JOINT = 5
+"""Channels of a joint: place, confidence, and the way to its next place."""
+_SPREAD, _STEP = 4.0, 8.0
+"""Factors of places around the middle of the picture and of ways, so that usual ones are about 1."""
 
 
 class CrossModalOutput(NamedTuple):
@@ -69,9 +76,9 @@ class CrossModalNetwork(ClipModel):
         self.joints = joints * persons
         width = encoder.channels
         self.visual = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-        self.other = nn.Linear(3, dim) if joints else nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-        self.joint_place = nn.Parameter(torch.randn(joints, dim) * _SMALL) if joints else None
-        self.person_place = nn.Parameter(torch.randn(persons, dim) * _SMALL) if joints and persons > 1 else None
+        self.other = nn.Linear(_OF_JOINT, dim) if joints else nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        self.joint_place = nn.Parameter(torch.randn(joints, dim) * _WHO) if joints else None
+        self.person_place = nn.Parameter(torch.randn(persons, dim) * _WHO) if joints and persons > 1 else None
         self.modal = nn.Parameter(torch.randn(2, dim) * _SMALL)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -127,7 +134,9 @@ class CrossModalNetwork(ClipModel):
             places = _centres(height, width).to(features).expand(batch, frames, -1, 2)
         else:
             seen, places = pose[..., 2] > 0, pose[..., :2]
-            other = self.other(pose) + self._joint_places() + code.mean((1, 2))[:, None]  # (B, T, J, dim)
+            other = (
+                self.other(_joint_channels(pose)) + self._joint_places() + code.mean((1, 2))[:, None]
+            )  # (B, T, J, dim)
             other = other * seen.unsqueeze(-1)
         tokens = CrossModalTokens(visual, self.drop(other), self.modal.expand(batch, -1, -1).to(visual.dtype))
         weights = []
@@ -144,6 +153,14 @@ class CrossModalNetwork(ClipModel):
         if self.person_place is None:
             return self.joint_place
         return (self.person_place.unsqueeze(1) + self.joint_place).flatten(0, 1)
+
+
+def _joint_channels(pose: Tensor) -> Tensor:
+    """What a token of a joint begins with, `(B, T, J, 5)`: a way is 0 where one of its ends was not seen."""
+    places, sure = pose[..., :2], pose[..., 2:]
+    both = (sure[:, 1:] > 0) & (sure[:, :-1] > 0)
+    ways = functional.pad((places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 0, 1))
+    return torch.cat([(places - 0.5) * _SPREAD, sure, ways * _STEP], -1)
 
 
 def _centres(height: int, width: int) -> Tensor:

@@ -66,8 +66,8 @@ def read_ntu(path: Path, *, in_picture: bool = False) -> SkeletonSet:
     named = _NAME.search(path.stem)
     label, group = (f"A{named['action']}", f"P{named['performer']}") if named else ("", path.stem)
     size = _COLOUR if in_picture else None
-    seen = seen_only(points[..., :axes], points[..., axes])
-    return SkeletonSet(joints, (SkeletonSequence(path.stem, *seen, label, group, size=size),))
+    coordinates, confidence = seen_only(points[..., :axes], points[..., axes])
+    return SkeletonSet(joints, (SkeletonSequence(path.stem, coordinates, confidence, label, group, size=size),))
 
 
 def _bodies(
