@@ -201,7 +201,10 @@ class ClipActionTask(Task):
         classes = self._all_classes()
         if not observed:
             return []
-        return [draw_confusion(confusion(cases, observed, classes), classes), *draw_worst(cases, observed)]
+        return [
+            draw_confusion(confusion(cases, observed, classes), classes, failed=len(cases) - len(observed)),
+            *draw_worst(cases, observed),
+        ]
 
     def describe(self) -> dict[str, Any]:
         """The sections that serving needs, and the plan, as plain values; no path."""

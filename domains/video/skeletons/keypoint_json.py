@@ -8,9 +8,9 @@ Images of one video make a sequence and tracks its persons; an image without a v
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -36,11 +36,13 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         images = {one["id"]: one for one in held["images"]}
-        annotations = held["annotations"]
+        annotations = [dict(one) for one in held["annotations"]]
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check the path.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
+    if len(images) < len(held["images"]):
+        raise DataError(f"{path.name}: {len(held['images'])} images have {len(images)} numbers; each needs its own id")
     known = joints_of_json(path, held, joints)
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for one in annotations:
@@ -49,9 +51,8 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
         if one.get("keypoints"):
             by_image[one["image_id"]].append(one)
     videos: dict[str, list[Any]] = defaultdict(list)
-    for number, image in images.items():
-        video = image.get("vid_id", image.get("video_id"))
-        videos[str(video) if video is not None else Path(str(image.get("file_name", number))).stem].append(number)
+    for number, name in _names(images).items():
+        videos[name].append(number)
     for members in videos.values():
         members.sort(key=lambda number: (images[number].get("frame_id", 0), str(images[number].get("file_name", ""))))
     found = [
@@ -87,7 +88,7 @@ def _sequence(
 ) -> SkeletonSequence | None:
     """Persons `(P, T, J, 2)` of the images of a video; None where nobody was annotated."""
     persons: dict[Any, int] = {}
-    places: list[tuple[int, int, Any]] = []
+    places: dict[tuple[int, int], Any] = {}
     for frame, image in enumerate(members):
         for number, one in enumerate(by_image.get(image, ())):
             track = one.get("track_id", number if len(members) == 1 else None)
@@ -97,16 +98,35 @@ def _sequence(
                     hint="Persons of a video must be told apart: track them, and write their track_id.",
                 )
             person = persons.setdefault(track, len(persons))
-            if (person, frame) in ((a, b) for a, b, _ in places if b == frame):
+            if (person, frame) in places:
                 raise DataError(f"{path.name}: track {track} stands twice in image {image}")
-            places.append((person, frame, _points(path, one, joints)))
+            places[person, frame] = _points(path, one, joints)
     if not places:
         return None
     points = np.full((len(persons), len(members), len(joints), 3), np.nan, np.float32)
     points[..., 2] = 0
-    for person, frame, values in places:
-        points[person, frame] = values
+    for place, values in places.items():
+        points[place] = values
     return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name, size=size)
+
+
+def _names(images: Mapping[Any, Mapping[str, Any]]) -> dict[Any, str]:
+    """Image → the video that it is of; one of no video is named after its file, by folders too where names repeat."""
+    told = {number: image.get("vid_id", image.get("video_id")) for number, image in images.items()}
+    files = {
+        number: PurePosixPath(str(images[number].get("file_name", number))).with_suffix("")
+        for number, video in told.items()
+        if video is None
+    }
+    stems = Counter(file.name for file in files.values())
+    return {
+        number: str(video)
+        if video is not None
+        else files[number].name
+        if stems[files[number].name] == 1
+        else str(files[number])
+        for number, video in told.items()
+    }
 
 
 def _size(images: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
@@ -116,7 +136,12 @@ def _size(images: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
 
 
 def _points(path: Path, one: Mapping[str, Any], joints: JointSet) -> np.ndarray[Any, Any]:
-    values = np.asarray(one["keypoints"], np.float32)
+    try:
+        values = np.asarray(one["keypoints"], np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path.name}: annotation {one.get('id')} has keypoints that are no numbers: {error}"
+        ) from error
     if values.size != 3 * len(joints):
         raise JointSetMismatch(
             f"{path.name}: annotation {one.get('id')} has {values.size} numbers, {joints.name} takes 3 × {len(joints)}",

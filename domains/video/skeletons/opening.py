@@ -137,6 +137,8 @@ def skeleton_files(folder: Path) -> list[Path]:
 def _named(found: SkeletonSet, classes: Sequence[str], path: Path) -> SkeletonSet:
     if not classes:
         return found
+    if named := sorted({one.label for one in found.sequences if one.label and not one.label.isdecimal()}):
+        raise DataError(f"{path.name} has labels that are no numbers of classes: {some(named)}")
     numbers = {int(one.label) for one in found.sequences if one.label}
     if numbers and max(numbers) >= len(classes):
         raise DataError(f"{path.name}: label {max(numbers)} for {len(classes)} classes, counted from 0")

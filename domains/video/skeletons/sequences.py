@@ -167,12 +167,16 @@ def _joints_of(path: Path, held: dict[str, NDArray[Any]], joints: JointSet | Non
 def _sequences(
     path: Path, held: dict[str, NDArray[Any]], joints: JointSet, classes: tuple[str, ...]
 ) -> tuple[tuple[SkeletonSequence, ...], tuple[str, ...]]:
+    if wrong := [name for name in ("pose", "length", "persons") if name in held and held[name].dtype.kind not in "iuf"]:
+        raise DataError(f"{path.name}: {', '.join(wrong)} holds no numbers")
     pose, length = held["pose"], held["length"].astype(int)
     persons = held["persons"].astype(int) if "persons" in held else np.ones_like(length)
     if pose.ndim != 3 or pose.shape[1] != len(joints) or pose.shape[2] not in (2, 3):
         raise DataError(f"{path.name}: pose {pose.shape}; {joints.name} takes (rows, {len(joints)}, 2 or 3)")
     if length.ndim != 1 or persons.shape != length.shape:
         raise DataError(f"{path.name}: persons {persons.shape} for length {length.shape}")
+    if not len(length):
+        raise DataError(f"{path.name} holds no sequences")
     rows = persons * length
     if (rows < 1).any() or rows.sum() != len(pose):
         raise DataError(f"{path.name}: {len(pose)} rows of pose, but length × persons are {int(rows.sum())}")
@@ -214,6 +218,10 @@ def _labels(path: Path, held: dict[str, NDArray[Any]], classes: tuple[str, ...])
     if "label" not in held:
         return [""] * count, ()
     label = held["label"]
+    if label.dtype.kind in "fb" and (np.isfinite(label) & (label == np.round(label))).all():
+        label = label.astype(np.int64)  # numbers of classes as MATLAB and others write them
+    if label.dtype.kind in "fb":
+        raise DataError(f"{path.name}: labels are no whole numbers, such as {label[label != np.round(label)][:3]}")
     if label.dtype.kind not in "iu":
         return [str(one) for one in label], tuple(sorted({str(one) for one in label} - {""}))
     own = tuple(str(name) for name in held["classes"]) if "classes" in held else ()
