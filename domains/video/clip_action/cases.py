@@ -42,8 +42,10 @@ def read_video_cases(settings: VideoTable | VideoFolders, pose: PoseSettings | N
     Raises:
         DataError: The table or the folders cannot be used, or fewer than two actions are there.
     """
-    of_table = isinstance(settings, VideoTable)
-    table = _of_table(settings, with_poses=pose is not None) if of_table else _of_folders(settings)
+    if isinstance(settings, VideoTable):
+        table = _of_table(settings, with_poses=pose is not None)
+    else:
+        table = _of_folders(settings)
     if pose is not None:
         table = _with_skeletons(table, SkeletonFiles(pose.folder))
     actions = {str(case.labels["action"]) for case in table}

@@ -195,13 +195,15 @@ def _by_time(sequence: SkeletonSequence, info: VideoInfo, step: float) -> NDArra
     count = sequence.coordinates.shape[1]
     if sequence.times is None:
         last = max(float(info.times[-1]), 1e-9)
-        return np.round(info.times / last * (count - 1)).astype(np.int64)
+        spread: NDArray[np.int64] = np.round(info.times / last * (count - 1)).astype(np.int64)
+        return spread
     known = np.flatnonzero(np.isfinite(sequence.times))
     usual = float(np.diff(sequence.times[known]).min()) if len(known) > 1 else step
     nearest = np.abs(sequence.times[known][None] - info.times[:, None]).argmin(1)
     away = np.abs(sequence.times[known][nearest] - info.times)
     # Where nobody was seen there is no time: what lies further away than a usual step stands for nothing.
-    return np.where(away <= _LATE * max(step, usual) + 1e-6, known[nearest], -1)
+    frames: NDArray[np.int64] = np.where(away <= _LATE * max(step, usual) + 1e-6, known[nearest], -1)
+    return frames
 
 
 def mirror_pose(pose: NDArray[np.float32], order: Sequence[int]) -> NDArray[np.float32]:

@@ -143,7 +143,9 @@ class SkeletonPredictor(Predictor[LoadedClip, ActionPrediction]):
         folder.mkdir(parents=True, exist_ok=True)
         summary = self.summarise(result)
         files = [folder / f"{item.item_id}.json"]
-        files[0].write_text(json.dumps({"item": item.item_id, **summary}, indent=2) + "\n", encoding="utf-8")
+        files[0].write_text(
+            json.dumps({"item": item.item_id, **summary}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         if self._importance_table:
             files.append(folder / f"{item.item_id}.importance.csv")
             with files[-1].open("w", newline="", encoding="utf-8") as file:

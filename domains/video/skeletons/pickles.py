@@ -103,9 +103,13 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
+_build_object: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # type: ignore[assignment]
+
+
 # The one in Python: that in C gives no say in which objects are given a state.
-class _DataReader(pickle._Unpickler):  # type: ignore[name-defined,misc]
-    dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)  # type: ignore[attr-defined]
+class _DataReader(pickle._Unpickler):
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**pickle._Unpickler.dispatch}  # type: ignore[dict-item]
+    stack: list[Any]
 
     def find_class(self, module: str, name: str) -> Any:
         try:
@@ -128,7 +132,7 @@ class _DataReader(pickle._Unpickler):  # type: ignore[name-defined,misc]
             plain = isinstance(made, np.ndarray) and isinstance(state, tuple) and isinstance(state[-1], bytes)
         if not plain:
             raise UnsafePickle(f"it gives a {type(made).__name__} a state that is not plain data")
-        self.load_build()
+        _build_object(self)
 
     dispatch[pickle.BUILD[0]] = _build
 
