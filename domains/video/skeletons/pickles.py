@@ -103,12 +103,12 @@ _ALLOWED: Mapping[tuple[str, str], Callable[..., Any]] = {
 }
 
 
-_build_object: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]  # type: ignore[assignment]
+_build_object: Callable[[Any], None] = pickle._Unpickler.dispatch[pickle.BUILD[0]]
 
 
 # The one in Python: that in C gives no say in which objects are given a state.
 class _DataReader(pickle._Unpickler):
-    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**pickle._Unpickler.dispatch}  # type: ignore[dict-item]
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {**pickle._Unpickler.dispatch}
     stack: list[Any]
 
     def find_class(self, module: str, name: str) -> Any:
