@@ -94,6 +94,7 @@ class ClipPrediction:
         joints: float32 `(T, P, J)`, how much each joint of each person counted in that clip, summing to one; None where
             no poses are looked at.
         pose: float32 `(T, P, J, 3)`, column and row as shares of the picture, and confidence, in the same frames.
+        track: Poses of all frames, for videos that are drawn.
         seconds: Time of each step.
     """
 
@@ -108,6 +109,7 @@ class ClipPrediction:
     cut: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
     joints: NDArray[np.float32] | None = None
     pose: NDArray[np.float32] | None = None
+    track: PoseTrack | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -196,6 +198,7 @@ class ClipPredictor(Predictor[LoadedVideo, ClipPrediction]):
             self._cut(loaded.footage),
             joints,
             pose,
+            loaded.track,
             {**loaded.seconds, "infer": time.perf_counter() - started},
         )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from domains.video.clip_action.windows import Segment, merge_windows
 from domains.video.decoding import open_video
+from domains.video.overlay.persons import Person
 from domains.video.overlay.timeline import most_likely
 from domains.video.overlay.writer import OverlayWriter
 from domains.video.skeletons.joints import JointSet
@@ -20,6 +21,7 @@ from pipelines.task import Written
 if TYPE_CHECKING:
     import pandas as pd
 
+    from domains.video.clip_action.poses import PoseTrack
     from domains.video.clip_action.predictor import ClipPrediction
 
 __all__ = ["joint_table", "summarise", "time_line", "write_prediction"]
@@ -89,7 +91,7 @@ def write_prediction(
         joint_table(result, joints).to_csv(files[-1], index=False, float_format="%.6g", lineterminator="\n")
     if result.windowed and timeline:
         files.append(folder / f"{item_id}.timeline.mp4")
-        _write_video(item_id, result, segments, classes, files[-1])
+        _write_video(item_id, result, segments, classes, files[-1], joints)
     return Written(tuple(files), summary)
 
 
@@ -127,16 +129,29 @@ def _write_table(result: ClipPrediction, classes: Sequence[str], path: Path) -> 
 
 
 def _write_video(
-    item_id: str, result: ClipPrediction, segments: Sequence[Segment], classes: Sequence[str], path: Path
+    item_id: str,
+    result: ClipPrediction,
+    segments: Sequence[Segment],
+    classes: Sequence[str],
+    path: Path,
+    joints: JointSet | None,
 ) -> None:
+    """The video with its time line below and, where there are poses, its skeletons drawn in."""
     shown = most_likely(classes, result.parts, _MOST_ROWS)
     with open_video(result.path, case_id=item_id) as video:
         size = (video.info.height, video.info.width)
-        with OverlayWriter(path, size, classes=shown, duration=float(video.info.times[-1])) as overlay:
+        with OverlayWriter(path, size, joints=joints, classes=shown, duration=float(video.info.times[-1])) as overlay:
             for segment in segments:
                 overlay.mark(segment.start, segment.stop, _named(segment.probabilities, classes))
             for frame in video.stream():
-                overlay.add(frame.image, frame.time)
+                persons = _persons(result.track, frame.index, size) if joints else []
+                overlay.add(frame.image, frame.time, persons=persons)
+
+
+def _persons(track: PoseTrack | None, frame: int, size: tuple[int, int]) -> list[Person]:
+    """Who is seen in a frame of this height and width."""
+    poses = [] if track is None else track.at(np.array(frame))
+    return [Person(one[:, :2] * size[::-1] - 0.5, one[:, 2]) for one in poses if one[:, 2].any()]
 
 
 def _named(probabilities: NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:

@@ -341,6 +341,16 @@ def test_a_long_video_takes_the_poses_of_each_window(puppets: Path, tmp_path: Pa
     assert result.pose is not None
     numbers = np.round(result.times * RATE).astype(int)
     np.testing.assert_allclose(result.pose[:, 0, 0, 0] * WIDTH - 0.5, places[numbers, 0, 0], atol=1e-3)
+    written = predictor.write(item, result, tmp_path / "out")
+    drawn = next(path for path in written.files if path.name == "long.timeline.mp4")
+    with open_video(drawn, case_id="long") as opened:
+        image = opened.read([30]).images[0]
+    factor = image.shape[1] // WIDTH
+    ground = image[: HEIGHT * factor].reshape(-1, 3).astype(int)
+    assert opened.info.frames == 60
+    # Blobs and ground are grey; bones and the dots of hands are not.
+    coloured = (np.ptp(ground, axis=1) > 40).sum()
+    assert coloured > 20
 
 
 # What is wrong with data
