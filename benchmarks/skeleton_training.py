@@ -1,8 +1,9 @@
 """Training on skeletons through Pulvinar beside a plain PyTorch loop of the same network, data and augmentation.
 
 Both loops draw the same changed clips of JHMDB (made-up ones, where `PULVINAR_DATA` does not name it), run the
-network of `video/jhmdb-skeleton`, clip gradients, step AdamW and read the loss. They take turns, each turn gives a
-ratio, and the median counts; processor time from one forward pass to the next is compared.
+network of `video/jhmdb-skeleton`, clip gradients, step AdamW and read the loss. They run in two threads that take
+turns step by step: each turn is one step of either, from one forward pass to the next, so that both meet the same state
+of the machine. Processor time of the thread counts; each pair of steps gives a ratio, the median of all pairs counts.
 
     OMP_NUM_THREADS=1 python benchmarks/skeleton_training.py
 """
@@ -10,6 +11,7 @@ ratio, and the median counts; processor time from one forward pass to the next i
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,13 +38,38 @@ BATCH, RATE, DECAY, CLIP = 32, 2e-3, 0.05, 1.0
 WARM_UP = 3
 
 
+class Turns:
+    """Lets one of two threads go on at a time; each hands over when it begins a step."""
+
+    def __init__(self) -> None:
+        self._changed, self._turn, self._ended = threading.Condition(), 0, False
+
+    def hand_over(self, own: int) -> None:
+        """Waits until the other thread has made its step, or has ended."""
+        with self._changed:
+            self._turn = 1 - own
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._turn == own or self._ended)
+
+    def end(self) -> None:
+        """The thread that calls makes no more steps."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
 class Timed(SkeletonActionTask):
-    """The task, which notes when each forward pass begins."""
+    """The task, which hands over at each forward pass and notes what its thread computed from one to the next."""
 
     steps: list[float]
+    turns: Turns
+    own = 0
+    started = 0.0
 
     def loss_step(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
-        self.steps.append(time.process_time())
+        self.steps.append(time.thread_time() - self.started)
+        self.turns.hand_over(self.own)
+        self.started = time.thread_time()
         return super().loss_step(network, batch)
 
 
@@ -107,32 +134,46 @@ def our_loop(task: Timed, cases: Sequence[Case], steps: int) -> None:
         train(task, cases, [], RunFolder(Path(folder)), settings=settings, seed=0, console=Console(quiet=True))
 
 
-def seconds_per_step(loop: Callable[[Timed, Sequence[Case], int], None], task: Timed, cases: Any, steps: int) -> float:
-    """Median from one forward pass to the next: start, end and checkpoints of a training do not count."""
-    task.steps = []
-    loop(task, cases, steps)
-    return float(np.median(np.diff(task.steps[WARM_UP:])))
+def side_by_side(folder: Path, quick: bool, steps: int) -> tuple[dict[str, list[float]], Timed, Sequence[Case]]:
+    """Seconds of each step of both loops, step by step; starts do not count."""
+    turns, made = Turns(), {}
+    for own, name in enumerate(LOOPS):
+        task, cases = make_task(folder, quick)
+        task.steps, task.turns, task.own = [], turns, own
+        made[name] = task
+
+    def alone(name: str) -> None:
+        try:
+            LOOPS[name](made[name], cases, steps)
+        finally:
+            turns.end()
+
+    # Training listens to signals, which only the main thread may.
+    ours, plain = "Pulvinar", "plain loop"
+    other = threading.Thread(target=alone, args=(plain,), daemon=True)
+    other.start()
+    alone(ours)
+    other.join()
+    seconds = {name: made[name].steps[WARM_UP:] for name in LOOPS}
+    count = min(map(len, seconds.values()))
+    return {name: values[:count] for name, values in seconds.items()}, task, cases
+
+
+LOOPS: dict[str, Callable[[Timed, Sequence[Case], int], None]] = {"Pulvinar": our_loop, "plain loop": plain_loop}
 
 
 def main() -> None:
-    options = parser(__doc__ or "", turns=9)
-    options.add_argument("--steps", type=int, default=42, help=f"optimizer steps a turn, {WARM_UP} of them to warm up")
+    options = parser(__doc__ or "", turns=150)
     given = options.parse_args()
-    if given.steps < WARM_UP + 3:
-        options.error(f"--steps {given.steps}: at least {WARM_UP + 3}")
     about = environment()
-    steps, turns = (WARM_UP + 3, 1) if given.quick else (given.steps, given.turns)
-    loops = {"plain loop": plain_loop, "Pulvinar": our_loop}
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
     with tempfile.TemporaryDirectory() as folder:
-        task, cases = make_task(Path(folder), given.quick)
-        for turn in range(turns):
-            for name in sorted(loops, reverse=turn % 2 == 1):
-                seconds[name].append(seconds_per_step(loops[name], task, cases, steps))
+        turns = 4 if given.quick else given.turns
+        seconds, task, cases = side_by_side(Path(folder), given.quick, turns + WARM_UP)
     percent = (100 * (np.divide(seconds["Pulvinar"], seconds["plain loop"]) - 1)).tolist()
     parameters = sum(one.numel() for one in task.build_network().parameters())
     print(
-        f"{len(cases)} clips, {parameters} parameters, {about['threads']} thread(s), batches of {BATCH}, {turns} turns"
+        f"{len(cases)} clips, {parameters} parameters, {about['threads']} thread(s), batches of {BATCH}, "
+        f"{len(percent)} pairs of steps"
     )
     for name, values in seconds.items():
         print(f"{name}: {told([1e3 * value for value in values], ' ms')} of processor time a step")

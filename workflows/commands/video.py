@@ -45,7 +45,7 @@ def validate(
 @video.command()
 def convert(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help=".npz, .pkl, .json, .skeleton, or folders of them.")
+        list[Path], typer.Argument(metavar="FILE...", help=".npz, .parquet, .pkl, .json, .skeleton, or folders.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .npz to write.")],
     joints: Annotated[

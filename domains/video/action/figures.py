@@ -18,8 +18,8 @@ __all__ = ["draw_confusion", "pixels"]
 _MOST_NAMED = 40
 
 
-def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str]) -> Figure:
-    """The confusion matrix; rows are what clips show."""
+def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str], *, failed: int = 0) -> Figure:
+    """The confusion matrix; rows are what clips show. `failed` more have no prediction, and stand nowhere in it."""
     import pandas as pd
     from matplotlib.figure import Figure as Drawing
 
@@ -37,7 +37,9 @@ def draw_confusion(counts: NDArray[np.intp], classes: Sequence[str]) -> Figure:
     axes.set(xlabel="taken for", ylabel="shows")
     total, wrong = int(counts.sum()), int(counts.sum() - np.trace(counts))
     table = pd.DataFrame(counts, index=list(classes), columns=list(classes)).rename_axis("shows").reset_index()
-    return Figure("confusion", pixels(drawing), f"Confusion of {total} clips; {wrong} are wrong.", table)
+    told = f"Confusion of {total} clips; {wrong} are wrong"
+    told += f", {failed} more have no prediction." if failed else "."
+    return Figure("confusion", pixels(drawing), told, table)
 
 
 def pixels(drawing: Drawing) -> NDArray[np.uint8]:

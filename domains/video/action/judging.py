@@ -1,12 +1,12 @@
 """How actions are judged: the first and the first five guesses, by class and over all clips, and what is confused.
 
 A class without a clip in the part is in no mean over classes. A clip whose prediction failed is wrong, and counts as if
-its class had been given the probability 0.
+its class had been given the probability 0. Among five classes or fewer, everything is among the first five guesses:
+nothing is said of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -82,13 +82,14 @@ def rank_of(probabilities: NDArray[np.floating[Any]], truth: int) -> int:
 def judge_clip(case: Case, result: Told | None, classes: Sequence[str]) -> list[MetricRow]:
     """What is said of one clip; None is a prediction that failed."""
     truth = true_class(case, classes)
-    names = ("correct", "correct_top5", "probability")
+    names = ["correct", *(["correct_top5"] if len(classes) > _TOP else []), "probability"]
     if result is None:
         return [MetricRow(case.case_id, WHOLE, name, 0.0, "failed: no prediction") for name in names]
     rank = rank_of(result.probabilities, truth)
-    values = (float(rank == 1), float(rank <= _TOP), float(result.probabilities[truth]))
+    values = {"correct": float(rank == 1), "correct_top5": float(rank <= _TOP)}
+    values["probability"] = float(result.probabilities[truth])
     note = "" if rank == 1 else f"{classes[truth]}, taken for {classes[int(result.probabilities.argmax())]}"
-    return [MetricRow(case.case_id, WHOLE, name, value, note) for name, value in zip(names, values, strict=True)]
+    return [MetricRow(case.case_id, WHOLE, name, values[name], note) for name in names]
 
 
 def observe_clip(
@@ -131,7 +132,7 @@ def judge_clips(
     return {(name, "class_accuracy"): float(share) for name, share in zip(classes, shares, strict=True)} | {
         ("mean", "class_accuracy"): float(np.nanmean(shares)),
         ("mean", "accuracy"): float((rank == 1).mean()),
-        ("mean", "accuracy_top5"): float((rank <= _TOP).mean()) if len(classes) > _TOP else math.nan,
+        **({("mean", "accuracy_top5"): float((rank <= _TOP).mean())} if len(classes) > _TOP else {}),
         ("mean", "likelihood"): float(np.exp(np.log(np.maximum(chance, _SMALLEST)).mean())),
         **_of_parts(told),
     }

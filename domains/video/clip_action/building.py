@@ -30,8 +30,18 @@ def build_encoder(settings: EncoderSettings, grid: tuple[int, int], *, pretraine
     return FrameEncoder(network, grid=grid, frozen=settings.frozen)
 
 
-def build_network(settings: ModelSettings, plan: ClipPlan, *, pretrained: bool = True) -> ClipModel:
-    """A fresh network. Raises `ConfigurationError` where it, or its mixer, refuses its arguments."""
+def build_network(settings: ModelSettings, plan: ClipPlan, *, persons: int = 1, pretrained: bool = True) -> ClipModel:
+    """A fresh network.
+
+    Args:
+        settings: Which one.
+        plan: Classes, and the joints of poses where these are the second modality.
+        persons: Persons of a pose.
+        pretrained: Whether weights that the settings name are loaded.
+
+    Raises:
+        ConfigurationError: It, or its mixer, refuses its arguments.
+    """
     encoder = build_encoder(settings.encoder, settings.grid, pretrained=pretrained)
     arguments = settings.model_dump(exclude={"mixer", "encoder", "grid", "network"})
     classes = len(plan.classes)
@@ -39,8 +49,9 @@ def build_network(settings: ModelSettings, plan: ClipPlan, *, pretrained: bool =
         if isinstance(settings, CrossModalSettings):
             from domains.video.cross_modal.network import CrossModalNetwork
 
-            arguments.pop("streams")
-            return CrossModalNetwork(encoder, classes, **arguments)
+            poses = plan.joints if "pose" in arguments.pop("streams") else None
+            known = {} if poses is None else {"joints": len(poses), "persons": persons}
+            return CrossModalNetwork(encoder, classes, **known, **arguments)
         return SpaceTimeNetwork(encoder, classes, mixer=lambda dim: make_mixer(settings.mixer, dim), **arguments)
     except ValueError as error:
         raise ConfigurationError(f"model: it cannot be built: {error}") from error

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from domains.video.clip_action.data_settings import VideoFolders, VideoTable
+from domains.video.clip_action.settings import PoseSettings
+from domains.video.clip_action.skeleton_files import SkeletonFiles
 from domains.video.discovery import ENDINGS
 from pipelines.caseids import common_root, group_by_pattern, identifier_problem, normal_identifier, some
 from pipelines.cases import Case, CaseTable, Excluded
@@ -24,15 +27,27 @@ _PARTS = {
     "testing": "test",
 }
 _MOST_PROBLEMS = 20
+_OPTIONAL = ("group", "split", "skeleton", "clip")
+"""Columns that must be there only where a workflow names them."""
 
 
-def read_video_cases(settings: VideoTable | VideoFolders) -> CaseTable:
+def read_video_cases(settings: VideoTable | VideoFolders, pose: PoseSettings | None = None) -> CaseTable:
     """Reads the cases that the settings name.
+
+    Args:
+        settings: Where videos are.
+        pose: How poses are found, where they are needed: cases then have a path `skeleton`, and a label `clip` where a
+            table says what they are called in it. A video without skeletons is set aside.
 
     Raises:
         DataError: The table or the folders cannot be used, or fewer than two actions are there.
     """
-    table = _of_table(settings) if isinstance(settings, VideoTable) else _of_folders(settings)
+    if isinstance(settings, VideoTable):
+        table = _of_table(settings, with_poses=pose is not None)
+    else:
+        table = _of_folders(settings)
+    if pose is not None:
+        table = _with_skeletons(table, SkeletonFiles(pose.folder))
     actions = {str(case.labels["action"]) for case in table}
     if len(actions) < 2:
         raise DataError(
@@ -42,9 +57,10 @@ def read_video_cases(settings: VideoTable | VideoFolders) -> CaseTable:
     return table
 
 
-def _of_table(settings: VideoTable) -> CaseTable:
+def _of_table(settings: VideoTable, *, with_poses: bool) -> CaseTable:
     rows = load_rows(settings.file)
     grouped = _check_columns(rows, settings)
+    named = with_poses and settings.skeleton in rows.columns
     folder = settings.root or settings.file.parent
     cases: list[Case] = []
     excluded: list[Excluded] = []
@@ -54,10 +70,13 @@ def _of_table(settings: VideoTable) -> CaseTable:
         case_id = normal_identifier(path.stem)
         part = _PARTS.get(cells[settings.split].lower()) if settings.split in rows.columns else ""
         written = cells[settings.action]
+        skeleton = Path(os.path.abspath(folder / cells[settings.skeleton])) if named else None
         if not cells[settings.video]:
             problems.append(f"{where}: no video")
         elif not path.is_file():
             problems.append(f"{where}: no file {cells[settings.video]!r}")
+        elif skeleton is not None and not skeleton.is_file():
+            problems.append(f"{where}: no skeletons {cells[settings.skeleton]!r}")
         elif identifier_problem(case_id):
             problems.append(f"{where}: {identifier_problem(case_id)}")
         elif part is None:
@@ -69,7 +88,10 @@ def _of_table(settings: VideoTable) -> CaseTable:
         else:
             group = normal_identifier(cells[settings.group]) if grouped else ""
             labels = {"action": settings.names.get(written, written)}
-            cases.append(Case(case_id, group or case_id, {"video": path}, labels, part))
+            if with_poses and cells.get(settings.clip):
+                labels["clip"] = cells[settings.clip]
+            paths = {"video": path} | ({"skeleton": skeleton} if skeleton else {})
+            cases.append(Case(case_id, group or case_id, paths, labels, part))
     if problems:
         raise DataError(
             f"{settings.file.name}: {len(problems)} problems\n  "
@@ -82,7 +104,7 @@ def _of_table(settings: VideoTable) -> CaseTable:
 def _check_columns(rows: Rows, settings: VideoTable) -> bool:
     """Whether there is a column of groups. Raises `DataError` where a column that is needed is not there."""
     wanted = [("video", settings.video), ("action", settings.action)]
-    wanted += [(key, getattr(settings, key)) for key in ("group", "split") if key in settings.model_fields_set]
+    wanted += [(key, getattr(settings, key)) for key in _OPTIONAL if key in settings.model_fields_set]
     missing = [f"{name!r} (data.{key})" for key, name in wanted if name not in rows.columns]
     if missing:
         raise DataError(
@@ -119,6 +141,20 @@ def _of_folders(settings: VideoFolders) -> CaseTable:
     return _table(cases, root, root.name, excluded)
 
 
+def _with_skeletons(table: CaseTable, files: SkeletonFiles) -> CaseTable:
+    """The same cases with the files of their poses; those that have none are set aside."""
+    cases, excluded = [], list(table.excluded)
+    for case in table:
+        found, problem = (case.paths["skeleton"], "") if "skeleton" in case.paths else files.of(case.paths["video"])
+        if found is None:
+            excluded.append(
+                Excluded(case.case_id, problem, "Name it in the column `data.skeleton`, or set pose.folder.")
+            )
+        else:
+            cases.append(replace(case, paths={**case.paths, "skeleton": found}))
+    return _table(cases, table.root, table.name, excluded)
+
+
 def _table(cases: list[Case], root: Path, name: str, excluded: list[Excluded]) -> CaseTable:
     if not cases:
         raise DataError(
@@ -127,7 +163,7 @@ def _table(cases: list[Case], root: Path, name: str, excluded: list[Excluded]) -
             else f"{name} has no rows"
         )
     try:
-        folder = common_root(root, (case.paths["video"] for case in cases))
+        folder = common_root(root, (path for case in cases for path in case.paths.values()))
         return CaseTable(tuple(sorted(cases, key=lambda case: case.case_id)), folder, name, tuple(excluded))
     except ValueError as error:
         raise DataError(str(error), hint="Videos of one name in several folders need names of their own.") from error

@@ -90,6 +90,10 @@ class Footage:
     numbers: Indices
     held: Pixels | None = None
 
+    def shown(self, indices: Indices) -> Indices:
+        """Numbers of the frames that stand for those that are asked for."""
+        return self.numbers[_nearest(self.numbers, indices)]
+
     def frames(self, indices: Indices) -> Pixels:
         """uint8 `(T, H, W, 3)`. Raises `CaseError` where one cannot be decoded."""
         places = _nearest(self.numbers, indices)
@@ -121,7 +125,7 @@ class FrameStore:
         found = self._held.get((case_id, path))
         if found is not None:
             return found
-        made = self._look(case_id, path)
+        made = self.look(case_id, path)
         needed = len(made.numbers) * made.size[0] * made.size[1] * 3
         with self._lock:
             fits = needed <= self._free and (case_id, path) not in self._held
@@ -138,7 +142,8 @@ class FrameStore:
             self._held[case_id, path] = made
         return made
 
-    def _look(self, case_id: str, path: Path) -> Footage:
+    def look(self, case_id: str, path: Path) -> Footage:
+        """What a video holds; none of its frames is decoded. Raises `CaseError`."""
         with open_video(path, case_id=case_id, backend="pyav") as video:
             info = video.info
         numbers = np.arange(info.frames, dtype=np.int64)

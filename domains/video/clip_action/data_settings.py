@@ -30,6 +30,11 @@ class VideoTable(Section):
     """Column of what must stay together: the source that a video was cut from, the performer, the place."""
     split: str = "split"
     """Column that says `train`, `validation` or `test`; empty cells, or no such column, leave it to be drawn."""
+    skeleton: str = "skeleton"
+    """Column of the files with the poses of each video, where these are the second modality; without it, they are found
+    by the video's name (`pose.folder`)."""
+    clip: str = "clip"
+    """Column of what a video is called in a file that holds the poses of several; without it, its own name."""
     names: dict[str, str] = Field(default={})
     """What is written in the table → the name of the class, where the table has numbers: `{"0": calm, "1": fight}`."""
 

@@ -98,16 +98,17 @@ class SpaceTimeSettings(_Common):
 
 
 class CrossModalSettings(_Common):
-    """The deformable cross-modal transformer (Kim et al., 2023), reconstructed: RGB and motion meet in two tokens."""
+    """The deformable cross-modal transformer (Kim et al., 2023), reconstructed: RGB and a second modality meet in two
+    tokens."""
 
     network: Literal["cross_modal"] = "cross_modal"
     """Network."""
-    streams: tuple[Literal["rgb"], Literal["motion"]] = ("rgb", "motion")
-    """What is seen: both, always."""
+    streams: tuple[Literal["rgb"], Literal["motion", "pose"]] = ("rgb", "motion")
+    """What is seen: frames, and as the second modality motion or the poses of persons."""
     stride: int = Field(default=2, ge=1, le=16)
     """Distance of the reference points of deformable attention, in tokens of time, rows and columns."""
     joint_stride: int = Field(default=3, ge=1, le=32)
-    """Stride of places of the motion picture that look at one another."""
+    """Stride of joints, or of places of the motion picture, that look at one another."""
     heads: int | None = Field(default=None, ge=1)
     """Heads of every attention; null for heads of about 32 channels."""
 

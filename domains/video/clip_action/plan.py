@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from domains.video.skeletons.joints import JointSet
 
 __all__ = ["ClipPlan"]
 
@@ -18,16 +20,19 @@ class ClipPlan:
         training_videos: Videos of each class in the training part.
         median_seconds: Length of the median video.
         longest_seconds: Length of the longest one.
+        joints: Joints of the poses, where these are the second modality.
     """
 
     classes: tuple[str, ...]
     training_videos: tuple[int, ...]
     median_seconds: float
     longest_seconds: float
+    joints: JointSet | None = None
 
     def describe(self) -> dict[str, Any]:
         """Plain values, for `from_description`."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
+        return plain | {"joints": None if self.joints is None else self.joints.describe()}
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> ClipPlan:
@@ -37,4 +42,5 @@ class ClipPlan:
             tuple(description["training_videos"]),
             float(description["median_seconds"]),
             float(description["longest_seconds"]),
+            JointSet.from_description(joints) if (joints := description.get("joints")) else None,
         )

@@ -9,10 +9,19 @@ from pydantic import Field, model_validator
 from domains.video.clip_action.data_settings import VideoData
 from domains.video.clip_action.model_settings import ModelSettings, SpaceTimeSettings
 from domains.video.sampling import ShortPolicy
+from pipelines.config.paths import FilePath
 from pipelines.config.section import Section
 from pipelines.workflow import WorkflowConfig
 
-__all__ = ["AugmentSettings", "ClipSettings", "ClipWorkflow", "InferenceSettings", "InputSettings", "LossSettings"]
+__all__ = [
+    "AugmentSettings",
+    "ClipSettings",
+    "ClipWorkflow",
+    "InferenceSettings",
+    "InputSettings",
+    "LossSettings",
+    "PoseSettings",
+]
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=16, le=1024)]
@@ -50,6 +59,26 @@ class ClipSettings(Section):
     """Clips of one video that are looked at when it is judged; their probabilities are averaged."""
     motion_gap: float = Field(default=0.1, gt=0, le=5)
     """Seconds between the two frames whose difference is the motion stream."""
+
+
+class PoseSettings(Section):
+    """How the poses of a video are taken, where they are the second modality (`model.streams: [rgb, pose]`)."""
+
+    folder: FilePath | None = None
+    """Folder in which the skeletons of a video are looked for by its name, at any depth (what `pulvinar predict` of a
+    pose model left, say); null is beside the video. A column `data.skeleton` goes before it. A model folder does not
+    keep it: in prediction, `--set pose.folder=FOLDER`."""
+    joints: str = ""
+    """Which joints files hold that do not say: `coco17`, `jhmdb15`, `lsp14`, `ntu25`, `posetrack17`, or a JSON file
+    that describes a set."""
+    persons: int = Field(default=1, ge=1, le=10)
+    """Persons that are looked at: those that are seen most surely in most frames and joints. Where there are fewer, the
+    others are masked."""
+    lowest: Share = 0.0
+    """Confidence below which a joint counts as not seen."""
+    align: Literal["frames", "time"] = "frames"
+    """`frames`: one pose for each frame; another number of frames, or other times, are an error. `time`: the pose
+    nearest in time; poses without times lie evenly from the first frame to the last."""
 
 
 class AugmentSettings(Section):
@@ -103,6 +132,8 @@ class ClipWorkflow(WorkflowConfig):
     """How frames become the network's input."""
     clip: ClipSettings = ClipSettings()
     """Which frames make up a clip."""
+    pose: PoseSettings = PoseSettings()
+    """How poses are taken, where they are the second modality."""
     augment: AugmentSettings = AugmentSettings()
     """How training clips are changed."""
     model: ModelSettings = SpaceTimeSettings()

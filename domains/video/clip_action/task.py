@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from domains.video.action.judging import METRICS
 from domains.video.clip_action.cases import read_video_cases
 from domains.video.clip_action.plan import ClipPlan
-from domains.video.clip_action.settings import ClipWorkflow
+from domains.video.clip_action.poses import PoseReader, joints_of, names_of
+from domains.video.clip_action.settings import ClipWorkflow, PoseSettings
 from domains.video.decoding import open_video
+from domains.video.skeletons.joints import JointSet
 from pipelines.cases import Case, CaseTable
 from pipelines.errors import ConfigurationError, DataError
 from pipelines.evaluation.metric import Metric
@@ -24,12 +26,13 @@ if TYPE_CHECKING:
     from domains.video.clip_action.clips import FrameStore
     from domains.video.clip_action.features import FeatureStore
     from domains.video.clip_action.network import ClipModel
+    from domains.video.clip_action.pose_store import PoseStore
     from domains.video.clip_action.predictor import ClipPrediction, ClipPredictor
     from domains.video.clip_action.preparation import Preparation
 
 __all__ = ["ClipActionTask"]
 
-_SERVED = ("model", "clip", "input", "loss", "infer")
+_SERVED = ("model", "clip", "input", "pose", "loss", "infer")
 """Sections that the model folder holds."""
 
 
@@ -57,10 +60,13 @@ class ClipActionTask(Task):
         self._classes: tuple[str, ...] = ()
         self._frames: FrameStore | None = None
         self._features: FeatureStore | None = None
+        self._joints: JointSet | None = None
 
     def read_cases(self) -> CaseTable:
         """The videos that `data` names. Raises `DataError`, and `ConfigurationError` for actions no model knows."""
-        table = read_video_cases(self.config.data)
+        table = read_video_cases(self.config.data, self._pose if self.with_poses else None)
+        if self.with_poses and self._plan is None:
+            self._joints = joints_of(table, PoseReader(self._pose))
         self._classes = tuple(sorted({str(case.labels["action"]) for case in table}))
         if self._plan is not None and (unknown := sorted(set(self._classes) - set(self._plan.classes))):
             raise ConfigurationError(
@@ -75,6 +81,9 @@ class ClipActionTask(Task):
             info = video.info
         self.preparation.view_numbers(case.case_id, info)
         facts = {"frames": info.frames, "seconds": round(float(info.times[-1]), 3), "action": case.labels["action"]}
+        if self.with_poses:
+            track = self._pose_reader().of(case.case_id, case.paths["skeleton"], names_of(case), info)
+            facts["joints_seen"] = round(track.seen, 3)
         return facts | {"height": info.height, "width": info.width, "codec": info.codec}
 
     def fit(self, training: Sequence[Case]) -> None:
@@ -92,7 +101,8 @@ class ClipActionTask(Task):
                 f"the training part shows no {', '.join(missing)}",
                 hint="Set split.stratify=action, use fewer folds, or leave these videos out.",
             )
-        self._plan = ClipPlan(self._classes, tuple(counts.values()), float(np.median(seconds)), max(seconds))
+        lengths = float(np.median(seconds)), max(seconds)
+        self._plan = ClipPlan(self._classes, tuple(counts.values()), *lengths, self._joints)
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> TrainingData:
         """Clips of these videos, or features of them where the encoder is frozen."""
@@ -103,26 +113,27 @@ class ClipActionTask(Task):
         if not self._frozen:
             store = self._frame_store()
             store.warm(cases)
-            return ClipData(cases, store, numbers, self.preparation, augment, seed=seed)
+            return ClipData(cases, store, numbers, self.preparation, augment, seed=seed, poses=self._pose_store())
         from pipelines.training.machine import choose_device
 
         features = self._feature_store(self.build_network(), choose_device(self.config.train.device))
         flip = 0.0 if augment is None else augment.flip
         mix = self._served.clip.sampling == "uniform"
-        return FeatureData(cases, features, numbers, flip=flip, mix_views=mix, seed=seed)
+        return FeatureData(cases, features, numbers, flip=flip, mix_views=mix, seed=seed, poses=self._pose_store())
 
     def build_network(self) -> ClipModel:
         """A fresh network; with pretrained weights, unless a model folder will give its own."""
         from domains.video.clip_action.building import build_network
 
-        return build_network(self._served.model, self._fitted(), pretrained=not self._from_folder)
+        persons, pretrained = self._served.pose.persons, not self._from_folder
+        return build_network(self._served.model, self._fitted(), persons=persons, pretrained=pretrained)
 
     def loss_step(self, network: nn.Module, batch: Any) -> dict[str, Tensor]:
         """`loss`, the cross-entropy."""
         import torch
         from torch.nn import functional
 
-        given = {name: batch[name] for name in ("frames", "partners", "features") if name in batch}
+        given = {name: batch[name] for name in ("frames", "partners", "features", "pose") if name in batch}
         logits = network(**given).logits
         weight = None
         if self._served.loss.balance:
@@ -148,11 +159,14 @@ class ClipActionTask(Task):
             precision=self._precision(device.type),
             store=self._frame_store() if of_run else None,
             features=self._feature_store(network, device.type) if of_run and self._frozen else None,
+            poses=self._pose_reader() if self.with_poses else None,
         )
 
     def item(self, case: Case) -> Item:
-        """The video of a case."""
-        return Item(case.case_id, (case.paths["video"],), "video")
+        """The video of a case, and its skeletons where poses are needed."""
+        paths = [case.paths[role] for role in ("video", "skeleton") if role in case.paths]
+        named = {"clip": str(case.labels["clip"])} if "clip" in case.labels else {}
+        return Item(case.case_id, tuple(paths), "video", named)
 
     def judge(self, case: Case, result: ClipPrediction | None) -> list[MetricRow]:
         """Whether the action is the first guess, or among the first five, and its probability."""
@@ -173,10 +187,10 @@ class ClipActionTask(Task):
         return judge_clips(cases, observed, self._all_classes())
 
     def draw(self, case: Case, result: ClipPrediction) -> list[Figure]:
-        """Frames of the clip, and where and when the network looked."""
+        """Frames of the clip, and where and when the network looked: at places, or at joints."""
         from domains.video.clip_action.figures import draw_video
 
-        return [draw_video(case, result, self._fitted().classes)]
+        return [draw_video(case, result, self._fitted().classes, self._fitted().joints)]
 
     def draw_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[Figure]:
         """The confusion matrix, and strips of the videos that were judged worst."""
@@ -187,11 +201,16 @@ class ClipActionTask(Task):
         classes = self._all_classes()
         if not observed:
             return []
-        return [draw_confusion(confusion(cases, observed, classes), classes), *draw_worst(cases, observed)]
+        return [
+            draw_confusion(confusion(cases, observed, classes), classes, failed=len(cases) - len(observed)),
+            *draw_worst(cases, observed),
+        ]
 
     def describe(self) -> dict[str, Any]:
         """The sections that serving needs, and the plan, as plain values; no path."""
         described = {name: getattr(self._served, name).model_dump(mode="json") for name in _SERVED}
+        # Which joints the model knows stands in the plan; a folder belongs to a machine.
+        described["pose"] |= {"folder": None, "joints": ""}
         plain: dict[str, Any] = json.loads(json.dumps({**described, "plan": self._fitted().describe()}))
         return plain
 
@@ -201,7 +220,8 @@ class ClipActionTask(Task):
         from pydantic import TypeAdapter
 
         kinds: dict[str, Any] = {name: ClipWorkflow.model_fields[name].annotation for name in _SERVED}
-        sections = {name: TypeAdapter(kind).validate_python(description[name]) for name, kind in kinds.items()}
+        told = {name: kind for name, kind in kinds.items() if name in description}  # `pose` came later than others
+        sections = {name: TypeAdapter(kind).validate_python(description[name]) for name, kind in told.items()}
         # It names no cases, so the `data` section that a workflow must have is not there to be validated.
         task = cls(ClipWorkflow.model_construct(task=cls.name, name="served", data=None, **sections))
         task._plan = ClipPlan.from_description(description["plan"])
@@ -214,8 +234,27 @@ class ClipActionTask(Task):
         other._served, other._plan, other._from_folder = self._served, self._fitted(), True
         return other
 
+    @property
+    def with_poses(self) -> bool:
+        """Whether the network looks at poses."""
+        return "pose" in self._served.model.streams
+
+    @property
+    def _pose(self) -> PoseSettings:
+        """How the model takes poses, found where this workflow says."""
+        folder = self._served.pose.folder if self.config.data is None else self.config.pose.folder
+        return self._served.pose.model_copy(update={"folder": folder})
+
+    def _pose_reader(self) -> PoseReader:
+        return PoseReader(self._pose, self._joints if self._plan is None else self._plan.joints)
+
+    def _pose_store(self) -> PoseStore | None:
+        from domains.video.clip_action.pose_store import PoseStore
+
+        return PoseStore(self._pose_reader(), self._frame_store(), self.preparation) if self.with_poses else None
+
     def example_batch(self, batch_size: int) -> dict[str, Any]:
-        """Zeros: `frames` (and `partners`) uint8 `(B, T, H, W, 3)`, `label` `(B,)`."""
+        """Zeros: `frames` (and `partners`) uint8 `(B, T, H, W, 3)`, `label` `(B,)`; `pose` `(B, T, P J, 3)`, ones."""
         import torch
 
         shape = (batch_size, self._served.clip.frames, *self._served.input.size, 3)
@@ -224,7 +263,11 @@ class ClipActionTask(Task):
             "label": torch.zeros(batch_size, dtype=torch.int64),
             "case_id": ["example"] * batch_size,
         }
-        return batch | ({"partners": torch.zeros(*shape, dtype=torch.uint8)} if self.preparation.motion else {})
+        if self.preparation.motion:
+            batch["partners"] = torch.zeros(*shape, dtype=torch.uint8)
+        if joints := self._fitted().joints:
+            batch["pose"] = torch.ones(batch_size, self._served.clip.frames, len(joints) * self._served.pose.persons, 3)
+        return batch
 
     @property
     def preparation(self) -> Preparation:
@@ -232,7 +275,9 @@ class ClipActionTask(Task):
         from domains.video.clip_action.preparation import Preparation
 
         served = self._served
-        return Preparation(served.input, served.clip, "motion" in served.model.streams)
+        joints = self._pose_reader().joints
+        mirror = joints.mirror if joints else ()
+        return Preparation(served.input, served.clip, "motion" in served.model.streams, mirror)
 
     @property
     def _frozen(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from domains.video.clip_action.augment import ClipChange, draw_change
 from domains.video.clip_action.clips import FrameStore, clip_frames
 from domains.video.clip_action.features import FeatureStore
+from domains.video.clip_action.pose_store import PoseStore
 from domains.video.clip_action.preparation import Preparation
 from domains.video.clip_action.settings import AugmentSettings
 from pipelines.cases import Case
@@ -31,6 +32,7 @@ class ClipData:
         preparation: Makes samples.
         augment: How clips are changed; None draws them and leaves them as they are.
         seed: Seed of the draws.
+        poses: Their poses, where the network looks at them.
     """
 
     def __init__(
@@ -42,16 +44,17 @@ class ClipData:
         augment: AugmentSettings | None,
         *,
         seed: int,
+        poses: PoseStore | None = None,
     ) -> None:
         self._cases, self._store, self._preparation = tuple(cases), store, preparation
-        self._augment, self._seed = augment, seed
+        self._augment, self._seed, self._poses = augment, seed, poses
         self._labels = [numbers[str(case.labels["action"])] for case in self._cases]
 
     def __len__(self) -> int:
         return len(self._cases)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        """`frames` and `partners` uint8 `(T, H, W, 3)`, `label`, `case_id`. Raises `CaseError`."""
+        """`frames` and `partners` uint8 `(T, H, W, 3)`, `pose`, `label`, `case_id`. Raises `CaseError`."""
         case = self._cases[key.index]
         footage = self._store[case]
         rng = np.random.default_rng((self._seed, key.epoch, key.index))
@@ -60,7 +63,8 @@ class ClipData:
         except DataError as error:
             raise CaseError(case.case_id, error.message, hint=error.hint) from error
         change = ClipChange() if self._augment is None else draw_change(self._augment, rng)
-        shot = self._preparation.shot(footage, [chosen], change)
+        track = None if self._poses is None else self._poses.track(case, footage)
+        shot = self._preparation.shot(footage, [chosen], change, track)
         sample: dict[str, Any] = {
             "frames": torch.from_numpy(shot.frames[0]),
             "label": self._labels[key.index],
@@ -68,10 +72,12 @@ class ClipData:
         }
         if shot.partners is not None:
             sample["partners"] = torch.from_numpy(shot.partners[0])
+        if shot.pose is not None:
+            sample["pose"] = torch.from_numpy(shot.pose[0])
         return sample
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        """A batch: `frames`, `partners` uint8 `(B, T, H, W, 3)`, `label` `(B,)` int64, `case_id`."""
+        """A batch: `frames`, `partners` uint8 `(B, T, H, W, 3)`, `pose` `(B, T, J, 3)`, `label` int64, `case_id`."""
         return _together(samples)
 
 
@@ -88,6 +94,7 @@ class FeatureData:
         flip: Share of clips that are mirrored.
         mix_views: Whether each frame is drawn by itself.
         seed: Seed of the draws.
+        poses: Their poses, where the network looks at them: those of the frames that are drawn, mirrored with them.
     """
 
     def __init__(
@@ -99,29 +106,34 @@ class FeatureData:
         flip: float,
         mix_views: bool,
         seed: int,
+        poses: PoseStore | None = None,
     ) -> None:
         self._cases, self._features, self._flip, self._mix, self._seed = tuple(cases), features, flip, mix_views, seed
+        self._poses = poses
         self._labels = [numbers[str(case.labels["action"])] for case in self._cases]
 
     def __len__(self) -> int:
         return len(self._cases)
 
     def __getitem__(self, key: SampleKey) -> dict[str, Any]:
-        """`features` float32 `(S, T, h, w, C)`, `label`, `case_id`. Raises `CaseError`."""
+        """`features` float32 `(S, T, h, w, C)`, `pose`, `label`, `case_id`. Raises `CaseError`."""
         case = self._cases[key.index]
         held = self._features.of(case.case_id, case.paths["video"])  # (2, V, S, T, h, w, C)
         rng = np.random.default_rng((self._seed, key.epoch, key.index))
-        seen = held[int(rng.random() < self._flip)]  # (V, S, T, h, w, C)
+        mirrored = bool(rng.random() < self._flip)
+        seen = held[int(mirrored)]  # (V, S, T, h, w, C)
         count, frames = seen.shape[0], seen.shape[2]
-        if self._mix:
-            places = torch.from_numpy(rng.integers(0, count, frames))
-            chosen = seen[places, :, torch.arange(frames)].transpose(0, 1)  # (S, T, h, w, C)
-        else:
-            chosen = seen[int(rng.integers(0, count))]
-        return {"features": chosen.float(), "label": self._labels[key.index], "case_id": case.case_id}
+        # Of each frame of the clip the view that it is taken from.
+        places = rng.integers(0, count, frames) if self._mix else np.full(frames, rng.integers(0, count))
+        chosen = seen[torch.from_numpy(places), :, torch.arange(frames)].transpose(0, 1)  # (S, T, h, w, C)
+        sample = {"features": chosen.float(), "label": self._labels[key.index], "case_id": case.case_id}
+        if self._poses is not None:
+            pose = self._poses.of_views(case)[places, np.arange(frames)]  # (T, P J, 3)
+            sample["pose"] = torch.from_numpy(self._poses.preparation.mirrored(pose) if mirrored else pose)
+        return sample
 
     def collate(self, samples: Sequence[Any]) -> dict[str, Any]:
-        """A batch: `features` `(B, S, T, h, w, C)`, `label` `(B,)` int64, `case_id`."""
+        """A batch: `features` `(B, S, T, h, w, C)`, `pose` `(B, T, J, 3)`, `label` `(B,)` int64, `case_id`."""
         return _together(samples)
 
 

@@ -32,11 +32,13 @@ class Window:
         start: Seconds after the first frame.
         stop: The same, of its end.
         shot: Its clip.
+        numbers: Frames of the clip `(T,)`.
     """
 
     start: float
     stop: float
     shot: Shot
+    numbers: Indices
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def stream_windows(video: VideoReader, preparation: Preparation, *, seconds: flo
     for frame in video.stream():
         held[frame.index] = frame.image
         while frame.index >= int(max(numbers.max(), partners.max() if len(partners) else 0)):
-            yield Window(float(span[0]), float(span[1]), _shot(held, numbers, partners, info, preparation))
+            yield Window(float(span[0]), float(span[1]), _shot(held, numbers, partners, info, preparation), numbers)
             following = next(wanted, None)
             if following is None:
                 return

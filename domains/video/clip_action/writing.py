@@ -12,17 +12,23 @@ from numpy.typing import NDArray
 
 from domains.video.clip_action.windows import Segment, merge_windows
 from domains.video.decoding import open_video
+from domains.video.overlay.persons import Person
 from domains.video.overlay.timeline import most_likely
 from domains.video.overlay.writer import OverlayWriter
+from domains.video.skeletons.joints import JointSet
 from pipelines.task import Written
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from domains.video.clip_action.poses import PoseTrack
     from domains.video.clip_action.predictor import ClipPrediction
 
-__all__ = ["summarise", "time_line", "write_prediction"]
+__all__ = ["joint_table", "summarise", "time_line", "write_prediction"]
 
 _MOST_ROWS = 6
 """Classes that the time line of a video shows."""
+_MOST_JOINTS = 3
 
 
 def summarise(result: ClipPrediction, classes: Sequence[str]) -> dict[str, Any]:
@@ -53,7 +59,13 @@ def time_line(segments: Sequence[Segment], classes: Sequence[str]) -> list[dict[
 
 
 def write_prediction(
-    item_id: str, result: ClipPrediction, classes: Sequence[str], folder: Path, *, timeline: bool
+    item_id: str,
+    result: ClipPrediction,
+    classes: Sequence[str],
+    folder: Path,
+    *,
+    timeline: bool,
+    joints: JointSet | None = None,
 ) -> Written:
     """Writes the files of one video.
 
@@ -63,9 +75,10 @@ def write_prediction(
         classes: Names.
         folder: Where to.
         timeline: Whether a long video is written with its time line.
+        joints: Joints of its poses, where these were looked at.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    summary = summarise(result, classes)
+    summary = summarise(result, classes) | _of_joints(result, joints)
     segments = merge_windows(result.spans, result.parts) if result.windowed else []
     told = {"item": item_id, **summary}
     if result.windowed:
@@ -73,10 +86,33 @@ def write_prediction(
     files = [folder / f"{item_id}.json", folder / f"{item_id}.windows.parquet"]
     files[0].write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _write_table(result, classes, files[1])
+    if result.joints is not None and joints is not None:
+        files.append(folder / f"{item_id}.joints.csv")
+        joint_table(result, joints).to_csv(files[-1], index=False, float_format="%.6g", lineterminator="\n")
     if result.windowed and timeline:
         files.append(folder / f"{item_id}.timeline.mp4")
-        _write_video(item_id, result, segments, classes, files[-1])
+        _write_video(item_id, result, segments, classes, files[-1], joints)
     return Written(tuple(files), summary)
+
+
+def joint_table(result: ClipPrediction, joints: JointSet) -> pd.DataFrame:
+    """A row for each frame of the surest clip and each person: `seconds`, `person`, and how much each joint counted."""
+    import pandas as pd
+
+    assert result.joints is not None
+    persons = result.joints.shape[1]
+    seconds, person = np.repeat(result.times, persons), np.tile(np.arange(persons), len(result.times))
+    weights = pd.DataFrame(result.joints.reshape(-1, len(joints)), columns=list(joints.joints))
+    return pd.concat([pd.DataFrame({"seconds": seconds, "person": person}), weights], axis=1)
+
+
+def _of_joints(result: ClipPrediction, joints: JointSet | None) -> dict[str, Any]:
+    """The joints that counted most, and the share of joints that was seen in the surest clip."""
+    if result.joints is None or result.pose is None or joints is None:
+        return {}
+    most = np.argsort(-result.joints.sum((0, 1)), kind="stable")[:_MOST_JOINTS]
+    seen = float((result.pose[..., 2] > 0).mean())
+    return {"most_important": [joints.joints[place] for place in most], "joints_seen": round(seen, 4)}
 
 
 def _write_table(result: ClipPrediction, classes: Sequence[str], path: Path) -> None:
@@ -93,16 +129,29 @@ def _write_table(result: ClipPrediction, classes: Sequence[str], path: Path) -> 
 
 
 def _write_video(
-    item_id: str, result: ClipPrediction, segments: Sequence[Segment], classes: Sequence[str], path: Path
+    item_id: str,
+    result: ClipPrediction,
+    segments: Sequence[Segment],
+    classes: Sequence[str],
+    path: Path,
+    joints: JointSet | None,
 ) -> None:
+    """The video with its time line below and, where there are poses, its skeletons drawn in."""
     shown = most_likely(classes, result.parts, _MOST_ROWS)
     with open_video(result.path, case_id=item_id) as video:
         size = (video.info.height, video.info.width)
-        with OverlayWriter(path, size, classes=shown, duration=float(video.info.times[-1])) as overlay:
+        with OverlayWriter(path, size, joints=joints, classes=shown, duration=float(video.info.times[-1])) as overlay:
             for segment in segments:
                 overlay.mark(segment.start, segment.stop, _named(segment.probabilities, classes))
             for frame in video.stream():
-                overlay.add(frame.image, frame.time)
+                persons = _persons(result.track, frame.index, size) if joints else []
+                overlay.add(frame.image, frame.time, persons=persons)
+
+
+def _persons(track: PoseTrack | None, frame: int, size: tuple[int, int]) -> list[Person]:
+    """Who is seen in a frame of this height and width."""
+    poses = [] if track is None else track.at(np.array(frame))
+    return [Person(one[:, :2] * size[::-1] - 0.5, one[:, 2]) for one in poses if one[:, 2].any()]
 
 
 def _named(probabilities: NDArray[np.float64], classes: Sequence[str]) -> dict[str, float]:

@@ -20,6 +20,13 @@ from domains.video.cross_modal.block import CrossModalBlock, CrossModalTokens
 __all__ = ["CrossModalNetwork", "CrossModalOutput"]
 
 _SMALL = 0.02
+_WHO = 0.5
+"""Deviation of what tells joints apart at first. Where it is much less than what joints do, the network finds late or
+never which of them does it."""
+_OF_JOINT = 5
+"""Channels of a joint: place, confidence, and the way to its next place."""
+_SPREAD, _STEP = 4.0, 8.0
+"""Factors of places around the middle of the picture and of ways, so that usual ones are about 1."""
 
 
 class CrossModalOutput(NamedTuple):
@@ -39,7 +46,8 @@ class CrossModalNetwork(ClipModel):
     Args:
         encoder: Sees single frames.
         classes: Classes.
-        joints: Joints of a pose, where the second modality is a pose; 0 where it is motion.
+        joints: Joints of a person, where the second modality is a pose; 0 where it is motion.
+        persons: Persons of a pose.
         dim: Channels of a token.
         depth: Blocks; the temporal stride doubles from one to the next, beginning with 1.
         stride: Distance of the reference points of deformable attention.
@@ -55,6 +63,7 @@ class CrossModalNetwork(ClipModel):
         classes: int,
         *,
         joints: int = 0,
+        persons: int = 1,
         dim: int = 64,
         depth: int = 2,
         stride: int = 2,
@@ -64,11 +73,12 @@ class CrossModalNetwork(ClipModel):
         dropout: float = 0.3,
     ) -> None:
         super().__init__(encoder, ("rgb",) if joints else ("rgb", "motion"))
-        self.joints = joints
+        self.joints = joints * persons
         width = encoder.channels
         self.visual = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-        self.other = nn.Linear(3, dim) if joints else nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
-        self.joint_place = nn.Parameter(torch.randn(joints, dim) * _SMALL) if joints else None
+        self.other = nn.Linear(_OF_JOINT, dim) if joints else nn.Sequential(nn.LayerNorm(width), nn.Linear(width, dim))
+        self.joint_place = nn.Parameter(torch.randn(joints, dim) * _WHO) if joints else None
+        self.person_place = nn.Parameter(torch.randn(persons, dim) * _WHO) if joints and persons > 1 else None
         self.modal = nn.Parameter(torch.randn(2, dim) * _SMALL)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
@@ -98,7 +108,8 @@ class CrossModalNetwork(ClipModel):
             frames: uint8 `(B, T, H, W, 3)`; or `features`.
             partners: The same a moment later, where the second modality is motion.
             features: `(B, S, T, h, w, C)`, as the encoder makes them.
-            pose: `(B, T, J, 3)`: column and row from 0 to 1 over the picture, and 1 for a joint that was seen, else 0.
+            pose: `(B, T, J, 3)`, joints of one person after another: column and row from 0 to 1 over the picture, and
+                confidence from 0 (not seen) to 1.
 
         Raises:
             ValueError: What the network was built for is not given, or does not fit.
@@ -123,7 +134,9 @@ class CrossModalNetwork(ClipModel):
             places = _centres(height, width).to(features).expand(batch, frames, -1, 2)
         else:
             seen, places = pose[..., 2] > 0, pose[..., :2]
-            other = self.other(pose) + self.joint_place + code.mean((1, 2))[:, None]  # (B, T, J, dim)
+            other = (
+                self.other(_joint_channels(pose)) + self._joint_places() + code.mean((1, 2))[:, None]
+            )  # (B, T, J, dim)
             other = other * seen.unsqueeze(-1)
         tokens = CrossModalTokens(visual, self.drop(other), self.modal.expand(batch, -1, -1).to(visual.dtype))
         weights = []
@@ -133,6 +146,21 @@ class CrossModalNetwork(ClipModel):
         joints = torch.stack(weights).mean(0)  # (B, T, J)
         logits = self.head(self.drop(self.norm(tokens.modal.flatten(1))))
         return CrossModalOutput(logits, _on_grid(joints, places, height, width), joints)
+
+    def _joint_places(self) -> Tensor:
+        """What tells joints `(J, dim)` from one another, and persons."""
+        assert self.joint_place is not None
+        if self.person_place is None:
+            return self.joint_place
+        return (self.person_place.unsqueeze(1) + self.joint_place).flatten(0, 1)
+
+
+def _joint_channels(pose: Tensor) -> Tensor:
+    """What a token of a joint begins with, `(B, T, J, 5)`: a way is 0 where one of its ends was not seen."""
+    places, sure = pose[..., :2], pose[..., 2:]
+    both = (sure[:, 1:] > 0) & (sure[:, :-1] > 0)
+    ways = functional.pad((places[:, 1:] - places[:, :-1]) * both, (0, 0, 0, 0, 0, 1))
+    return torch.cat([(places - 0.5) * _SPREAD, sure, ways * _STEP], -1)
 
 
 def _centres(height: int, width: int) -> Tensor:

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from domains.video.pose.labels import LabelledFrame, LabelledPerson, LabelledSet, SequenceFrame
 from domains.video.pose.pictures import PICTURE_ENDINGS
-from domains.video.skeletons.joints import JointSet, JointSetMismatch, require_same
+from domains.video.skeletons.joints import JointSet, JointSetMismatch, mirrored_by_name, require_same
 from domains.video.skeletons.keypoint_json import joints_of_json
 from pipelines.errors import DataError
 
-__all__ = ["mirrored_by_name", "read_coco", "read_deeplabcut", "read_lsp"]
+__all__ = ["read_coco", "read_deeplabcut", "read_lsp"]
 
 _HEAD = 0.6
 """Size of a head over the diagonal of its box, in PCKh of MPII and PoseTrack."""
@@ -158,17 +158,6 @@ def read_coco(path: Path, images: Path, joints: JointSet | None = None) -> Label
             )
     ordered = {name: tuple(sorted(members, key=lambda one: one.number)) for name, members in sequences.items()}
     return LabelledSet(known, tuple(frames), ordered)
-
-
-def mirrored_by_name(joints: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Pairs of joints whose names differ by `left` and `right` alone (`leftear` and `rightear`, `L_ear` is none)."""
-    pairs = []
-    for name in joints:
-        other = re.sub(r"left", "right", name, flags=re.IGNORECASE)
-        match = next((one for one in joints if one.lower() == other.lower() and one != name), None)
-        if match and "left" in name.lower():
-            pairs.append((name, match))
-    return tuple(pairs)
 
 
 def _deeplabcut_persons(

@@ -54,7 +54,12 @@ def clip_table(found: SkeletonSet, path: Path) -> CaseTable:
             raise DataError(f"{path.name}: {problem}")
         labels = {"clip": one.name} | ({"action": one.label} if one.label else {})
         cases.append(Case(case_id, one.group or case_id, {"container": path}, labels, one.split))
-    return CaseTable(tuple(cases), path.parent, path.stem)
+    try:
+        return CaseTable(tuple(cases), path.parent, path.stem)
+    except ValueError as error:
+        raise DataError(
+            f"{path.name}: {error}", hint="Clips need names of their own, also where / becomes -."
+        ) from error
 
 
 def select_persons(sequence: SkeletonSequence, persons: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

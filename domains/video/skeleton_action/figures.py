@@ -48,7 +48,7 @@ def draw_clip(case: Case, result: ActionPrediction, joints: JointSet, classes: S
 def _draw_importance(drawing: Any, grid: Any, importance: NDArray[np.float32], joints: JointSet) -> None:
     """Joints × frames; what each frame counts above, and what each joint counts on the right."""
     body = drawing.add_subplot(grid[2, :_POSES])
-    body.imshow(importance.T, aspect="auto", cmap="magma", interpolation="nearest")
+    body.imshow(importance.T, aspect="auto", cmap="magma", interpolation="nearest", vmin=0)
     body.set_yticks(range(len(joints)), joints.joints, fontsize=6)
     body.set(xlabel="frame")
     over_time = drawing.add_subplot(grid[1, :_POSES], sharex=body)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from domains.video.skeleton_action.clips import Preparation, select_persons
 from domains.video.skeleton_action.plan import SkeletonPlan
 from domains.video.skeletons.joints import JointSet
-from domains.video.skeletons.opening import ENDINGS, open_skeletons
+from domains.video.skeletons.opening import open_skeletons, skeleton_files
 from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet
 from pipelines.caseids import identifier_problem, normal_identifier
 from pipelines.errors import CaseError, DataError
@@ -99,10 +99,7 @@ class SkeletonPredictor(Predictor[LoadedClip, ActionPrediction]):
         """The clips in files and folders; a file that cannot be read, or holds other joints, is one with a problem."""
         files: list[Path] = []
         for given in inputs:
-            inside = (
-                sorted(path for path in given.rglob("*") if path.suffix.lower() in ENDINGS) if given.is_dir() else []
-            )
-            files += inside or [given]
+            files += (skeleton_files(given) if given.is_dir() else []) or [given]
         return [item for file in dict.fromkeys(files) for item in self._items(file)]
 
     def read(self, item: Item) -> LoadedClip:
@@ -146,7 +143,9 @@ class SkeletonPredictor(Predictor[LoadedClip, ActionPrediction]):
         folder.mkdir(parents=True, exist_ok=True)
         summary = self.summarise(result)
         files = [folder / f"{item.item_id}.json"]
-        files[0].write_text(json.dumps({"item": item.item_id, **summary}, indent=2) + "\n", encoding="utf-8")
+        files[0].write_text(
+            json.dumps({"item": item.item_id, **summary}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         if self._importance_table:
             files.append(folder / f"{item.item_id}.importance.csv")
             with files[-1].open("w", newline="", encoding="utf-8") as file:

@@ -105,6 +105,11 @@ class SkeletonActionTask(Task):
                     f"{case.case_id} has {sequence.coordinates.shape[3]} axes, {training[0].case_id} others"
                 )
             counts[str(case.labels["action"])] += 1
+        if missing := [name for name, count in counts.items() if not count]:
+            raise DataError(
+                f"the training part shows no {', '.join(missing)}",
+                hint="Set split.stratify=action, use fewer folds, or leave these clips out.",
+            )
         joints = held_skeletons(self.config.data).joints
         axes = int(first.coordinates.shape[3])
         self._plan = SkeletonPlan(joints, axes, self._classes, tuple(counts.values()))
@@ -192,7 +197,11 @@ class SkeletonActionTask(Task):
         from domains.video.action.judging import confusion
 
         classes = self._plan.classes if self._plan else self._known_classes()
-        return [draw_confusion(confusion(cases, observed, classes), classes)] if observed else []
+        return (
+            [draw_confusion(confusion(cases, observed, classes), classes, failed=len(cases) - len(observed))]
+            if observed
+            else []
+        )
 
     def describe(self) -> dict[str, Any]:
         """Model, clip, loss, inference and plan, as plain values."""

@@ -9,15 +9,24 @@ Two skeletons may only be compared when their joints are the same in the same or
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from pipelines.errors import ConfigurationError, DataError
 
-__all__ = ["JointSet", "JointSetMismatch", "joint_set", "joint_set_names", "require_same"]
+__all__ = [
+    "JointSet",
+    "JointSetMismatch",
+    "joint_set",
+    "joint_set_names",
+    "known_joints",
+    "mirrored_by_name",
+    "require_same",
+]
 
 
 class JointSetMismatch(DataError):
@@ -163,6 +172,24 @@ def joint_set(name: str) -> JointSet:
 def joint_set_names() -> tuple[str, ...]:
     """Names of the known sets."""
     return tuple(_KNOWN)
+
+
+def known_joints(joints: Sequence[str], name: str) -> JointSet:
+    """The known set of these joints in this order; else one of its own, whose mirror images are told by their names."""
+    named = tuple(joints)
+    own = next((one for one in _KNOWN.values() if one.joints == named), None)
+    return own or JointSet(f"joints of {name}", named, mirrored_by_name(named))
+
+
+def mirrored_by_name(joints: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of joints whose names differ by `left` and `right` alone (`leftear` and `rightear`, `L_ear` is none)."""
+    pairs = []
+    for name in joints:
+        other = re.sub(r"left", "right", name, flags=re.IGNORECASE)
+        match = next((one for one in joints if one.lower() == other.lower() and one != name), None)
+        if match and "left" in name.lower():
+            pairs.append((name, match))
+    return tuple(pairs)
 
 
 def _sides(*parts: str) -> tuple[tuple[str, str], ...]:

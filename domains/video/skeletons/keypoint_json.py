@@ -8,20 +8,18 @@ Images of one video make a sequence and tracks its persons; an image without a v
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set, require_same
-from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
+from domains.video.skeletons.joints import JointSet, JointSetMismatch, known_joints, require_same
+from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, known_size, seen_only
 from pipelines.errors import DataError
 
 __all__ = ["joints_of_json", "read_keypoint_json"]
-
-_KNOWN = ("coco17", "posetrack17")
 
 
 def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSet:
@@ -38,11 +36,13 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
     try:
         held = json.loads(path.read_text(encoding="utf-8"))
         images = {one["id"]: one for one in held["images"]}
-        annotations = held["annotations"]
+        annotations = [dict(one) for one in held["annotations"]]
     except OSError as error:
         raise DataError(f"{path.name} cannot be read: {error.strerror or error}", hint="Check the path.") from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
+    if len(images) < len(held["images"]):
+        raise DataError(f"{path.name}: {len(held['images'])} images have {len(images)} numbers; each needs its own id")
     known = joints_of_json(path, held, joints)
     by_image: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
     for one in annotations:
@@ -51,12 +51,14 @@ def read_keypoint_json(path: Path, joints: JointSet | None = None) -> SkeletonSe
         if one.get("keypoints"):
             by_image[one["image_id"]].append(one)
     videos: dict[str, list[Any]] = defaultdict(list)
-    for number, image in images.items():
-        video = image.get("vid_id", image.get("video_id"))
-        videos[str(video) if video is not None else Path(str(image.get("file_name", number))).stem].append(number)
+    for number, name in _names(images).items():
+        videos[name].append(number)
     for members in videos.values():
         members.sort(key=lambda number: (images[number].get("frame_id", 0), str(images[number].get("file_name", ""))))
-    found = [_sequence(path, name, members, by_image, known) for name, members in videos.items()]
+    found = [
+        _sequence(path, name, members, by_image, known, _size([images[number] for number in members]))
+        for name, members in videos.items()
+    ]
     return SkeletonSet(known, tuple(one for one in found if one is not None))
 
 
@@ -69,8 +71,7 @@ def joints_of_json(path: Path, held: Mapping[str, Any], joints: JointSet | None)
         if joints is None:
             raise DataError(f"{path.name} does not say which joints it holds", hint="Name them: --joints coco17, say.")
         return joints
-    own = next((one for one in map(joint_set, _KNOWN) if one.joints == named[0]), None)
-    own = own or JointSet(f"joints of {path.stem}", named[0])
+    own = known_joints(named[0], path.stem)
     if joints is not None:
         require_same(joints, own, path.name)
         return joints
@@ -83,10 +84,11 @@ def _sequence(
     members: Sequence[Any],
     by_image: Mapping[Any, Sequence[Mapping[str, Any]]],
     joints: JointSet,
+    size: tuple[int, int] | None,
 ) -> SkeletonSequence | None:
     """Persons `(P, T, J, 2)` of the images of a video; None where nobody was annotated."""
     persons: dict[Any, int] = {}
-    places: list[tuple[int, int, Any]] = []
+    places: dict[tuple[int, int], Any] = {}
     for frame, image in enumerate(members):
         for number, one in enumerate(by_image.get(image, ())):
             track = one.get("track_id", number if len(members) == 1 else None)
@@ -96,20 +98,50 @@ def _sequence(
                     hint="Persons of a video must be told apart: track them, and write their track_id.",
                 )
             person = persons.setdefault(track, len(persons))
-            if (person, frame) in ((a, b) for a, b, _ in places if b == frame):
+            if (person, frame) in places:
                 raise DataError(f"{path.name}: track {track} stands twice in image {image}")
-            places.append((person, frame, _points(path, one, joints)))
+            places[person, frame] = _points(path, one, joints)
     if not places:
         return None
     points = np.full((len(persons), len(members), len(joints), 3), np.nan, np.float32)
     points[..., 2] = 0
-    for person, frame, values in places:
-        points[person, frame] = values
-    return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name)
+    for place, values in places.items():
+        points[place] = values
+    return SkeletonSequence(name, *seen_only(points[..., :2], points[..., 2]), group=name, size=size)
+
+
+def _names(images: Mapping[Any, Mapping[str, Any]]) -> dict[Any, str]:
+    """Image → the video that it is of; one of no video is named after its file, by folders too where names repeat."""
+    told = {number: image.get("vid_id", image.get("video_id")) for number, image in images.items()}
+    files = {
+        number: PurePosixPath(str(images[number].get("file_name", number))).with_suffix("")
+        for number, video in told.items()
+        if video is None
+    }
+    stems = Counter(file.name for file in files.values())
+    return {
+        number: str(video)
+        if video is not None
+        else files[number].name
+        if stems[files[number].name] == 1
+        else str(files[number])
+        for number, video in told.items()
+    }
+
+
+def _size(images: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:
+    """Height and width where all pictures of a video say the same."""
+    told = {known_size(one.get("height"), one.get("width")) for one in images}
+    return told.pop() if len(told) == 1 else None
 
 
 def _points(path: Path, one: Mapping[str, Any], joints: JointSet) -> np.ndarray[Any, Any]:
-    values = np.asarray(one["keypoints"], np.float32)
+    try:
+        values = np.asarray(one["keypoints"], np.float32)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{path.name}: annotation {one.get('id')} has keypoints that are no numbers: {error}"
+        ) from error
     if values.size != 3 * len(joints):
         raise JointSetMismatch(
             f"{path.name}: annotation {one.get('id')} has {values.size} numbers, {joints.name} takes 3 × {len(joints)}",

@@ -16,7 +16,7 @@ import numpy as np
 
 from domains.video.skeletons.joints import JointSet, JointSetMismatch
 from domains.video.skeletons.pickles import read_pickle
-from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, seen_only
+from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, known_size, seen_only
 from pipelines.caseids import some
 from pipelines.errors import DataError
 
@@ -45,6 +45,10 @@ def read_mmaction(path: Path, joints: JointSet, *, split: str = "") -> SkeletonS
     if not isinstance(annotations, Sequence) or not annotations or not isinstance(annotations[0], Mapping):
         raise DataError(f"{path.name} has no annotations", hint="Expected a list, or a dict with `annotations`.")
     parts = _parts(path, held.get("split", {}) if isinstance(held, Mapping) else {}, split)
+    if not all(isinstance(one, Mapping) for one in annotations):
+        raise DataError(
+            f"{path.name} has annotations that are no dict", hint="Each is one clip: frame_dir, keypoint, …"
+        )
     return SkeletonSet(joints, tuple(_sequence(path, one, joints, parts) for one in annotations))
 
 
@@ -70,6 +74,8 @@ def _sequence(path: Path, one: Mapping[str, Any], joints: JointSet, parts: Mappi
         raise DataError(
             f"{path.name}: {name or 'a clip without a name'} has keypoint {shape}, expected (P, T, J, 2 or 3)"
         )
+    if not points.shape[1]:
+        raise DataError(f"{path.name}: {name} has no frames", hint="Leave it out.")
     if points.shape[2] != len(joints):
         raise JointSetMismatch(
             f"{path.name}: {name} has {points.shape[2]} joints, {joints.name} has {len(joints)}",
@@ -78,9 +84,13 @@ def _sequence(path: Path, one: Mapping[str, Any], joints: JointSet, parts: Mappi
     score = one.get("keypoint_score")
     if score is not None and np.shape(score) != points.shape[:3]:
         raise DataError(f"{path.name}: {name} has keypoint_score {np.shape(score)} for keypoint {points.shape}")
+    if not len(points):  # nobody was found: someone who is never seen stands for it
+        points, score = np.zeros((1, *points.shape[1:]), np.float32), None
     # Estimators leave the persons they did not find at 0, 0.
     score = (points != 0).any(-1) if score is None else score
     label = "" if one.get("label") is None else str(one["label"])
     # The order of numbered classes is kept: 2 before 10.
     label = f"{int(label):03d}" if label.isdecimal() else label
-    return SkeletonSequence(name, *seen_only(points, score), label, "", parts.get(name, ""))
+    shape = one.get("img_shape", one.get("original_shape"))
+    size = known_size(*shape) if isinstance(shape, (tuple, list)) and len(shape) == 2 else None
+    return SkeletonSequence(name, *seen_only(points, score), label, "", parts.get(name, ""), size)

@@ -4,7 +4,8 @@
     bodies                       for each frame
       id and nine more values    for each body
       joints
-        x y z (metres) … state   for each joint: 12 values, the last one 2 tracked, 1 inferred, 0 not tracked
+        x y z (metres), column and row in the depth picture and in the colour picture, turn (4 values), state
+                                 for each joint; the state is 2 tracked, 1 inferred, 0 not tracked
 
 The name says the rest: `S001C002P003R002A013` is action 13 of performer 3, seen by camera 2.
 """
@@ -12,7 +13,7 @@ The name says the rest: `S001C002P003R002A013` is action 13 of performer 3, seen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,18 @@ __all__ = ["read_ntu"]
 _NAME = re.compile(r"S\d{3}C\d{3}P(?P<performer>\d{3})R\d{3}A(?P<action>\d{3})")
 _TRUST = (0.0, 0.5, 1.0)
 """Confidence of a joint that was not tracked, inferred, tracked."""
+_SPACE, _PICTURE = (0, 1, 2), (5, 6)
+"""Columns of a joint's line: x, y, z in metres; column and row in the colour picture."""
+_COLOUR = (1080, 1920)
+"""Height and width of the Kinect's colour picture."""
 
 
-def read_ntu(path: Path) -> SkeletonSet:
+def read_ntu(path: Path, *, in_picture: bool = False) -> SkeletonSet:
     """The bodies of one file; those of one identifier are one person.
+
+    Args:
+        path: The file.
+        in_picture: Where joints are in the colour picture, in two axes and pixels, in place of metres of space.
 
     Raises:
         DataError: It is not there, breaks off, or shows nobody.
@@ -43,25 +52,28 @@ def read_ntu(path: Path) -> SkeletonSet:
     except UnicodeDecodeError as error:
         raise DataError(f"{path.name} is no .skeleton file: it is not text") from error
     try:
-        bodies, frames = _bodies(words, len(joints))
+        bodies, frames = _bodies(words, len(joints), _PICTURE if in_picture else _SPACE)
     except (StopIteration, ValueError) as error:
         told = str(error) or "it breaks off"
         raise DataError(f"{path.name} is no complete .skeleton file: {told}") from error
     if not bodies:
         raise DataError(f"{path.name} shows nobody", hint="NTU lists 302 such files; leave them out.")
-    points = np.zeros((len(bodies), frames, len(joints), 4), np.float32)
+    axes = len(_PICTURE if in_picture else _SPACE)
+    points = np.zeros((len(bodies), frames, len(joints), axes + 1), np.float32)
     for person, seen in enumerate(bodies.values()):
         for frame, values in seen.items():
             points[person, frame] = values
     named = _NAME.search(path.stem)
     label, group = (f"A{named['action']}", f"P{named['performer']}") if named else ("", path.stem)
-    return SkeletonSet(
-        joints, (SkeletonSequence(path.stem, *seen_only(points[..., :3], points[..., 3]), label, group),)
-    )
+    size = _COLOUR if in_picture else None
+    coordinates, confidence = seen_only(points[..., :axes], points[..., axes])
+    return SkeletonSet(joints, (SkeletonSequence(path.stem, coordinates, confidence, label, group, size=size),))
 
 
-def _bodies(words: Iterator[str], joints: int) -> tuple[dict[str, dict[int, NDArray[np.float32]]], int]:
-    """Body → frame → `(J, 4)` coordinates and confidence; and the number of frames."""
+def _bodies(
+    words: Iterator[str], joints: int, columns: Sequence[int]
+) -> tuple[dict[str, dict[int, NDArray[np.float32]]], int]:
+    """Body → frame → `(J, D + 1)` coordinates of these columns and confidence; and the number of frames."""
     bodies: dict[str, dict[int, NDArray[np.float32]]] = {}
     frames = int(next(words))
     if frames < 1:
@@ -77,5 +89,5 @@ def _bodies(words: Iterator[str], joints: int) -> tuple[dict[str, dict[int, NDAr
             if not np.isin(state, (0, 1, 2)).all():
                 raise ValueError(f"a tracking state {state.max()}, allowed are 0, 1 and 2")
             confidence = np.array(_TRUST, np.float32)[state]
-            bodies.setdefault(body, {})[frame] = np.column_stack([values[:, :3], confidence])
+            bodies.setdefault(body, {})[frame] = np.column_stack([values[:, columns], confidence])
     return bodies, frames

@@ -13,9 +13,13 @@ from domains.video.skeletons.sequences import SkeletonSet, load_skeletons
 from pipelines.caseids import some
 from pipelines.errors import ConfigurationError, DataError
 
-__all__ = ["ENDINGS", "find_joints", "gather", "open_skeletons", "read_class_names"]
+__all__ = ["ENDINGS", "find_joints", "gather", "open_skeletons", "read_class_names", "skeleton_files"]
 
-ENDINGS = (".npz", ".pkl", ".pickle", ".json", ".skeleton")
+ENDINGS = (".parquet", ".npz", ".pkl", ".pickle", ".json", ".skeleton")
+"""Of two files of one name, the one whose ending stands first is the fuller one."""
+
+_PROVENANCE = "provenance.json"
+"""What a prediction leaves beside each result."""
 
 
 def find_joints(named: str) -> JointSet:
@@ -45,16 +49,22 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 
 
 def open_skeletons(
-    path: Path, joints: JointSet | None = None, *, classes: Sequence[str] = (), split: str = ""
+    path: Path,
+    joints: JointSet | None = None,
+    *,
+    classes: Sequence[str] = (),
+    split: str = "",
+    in_picture: bool = False,
 ) -> SkeletonSet:
     """The skeletons of one file.
 
     Args:
-        path: `.npz` (the layout of `pulvinar video convert`), `.pkl` (MMAction2, PYSKL), `.json` (COCO, PoseTrack) or
-            `.skeleton` (NTU RGB+D).
+        path: `.npz` (the layout of `pulvinar video convert`), `.parquet` (what a pose model leaves of a video), `.pkl`
+            (MMAction2, PYSKL), `.json` (COCO, PoseTrack) or `.skeleton` (NTU RGB+D).
         joints: Which joints it holds, where it does not say.
         classes: Names of its numbered classes, where it does not say.
         split: Which published split to keep, where it has several.
+        in_picture: Of a file that has both, joints in pixels of the picture in place of metres.
 
     Raises:
         JointSetMismatch: It holds other joints.
@@ -69,6 +79,10 @@ def open_skeletons(
         if joints is None:
             raise DataError(f"{path.name} does not say which joints it holds", hint="Name them: --joints coco17, say.")
         return _named(read_mmaction(path, joints, split=split), classes, path)
+    if ending == ".parquet":
+        from domains.video.skeletons.pose_tables import read_pose_table
+
+        return read_pose_table(path, joints)
     if ending == ".json":
         from domains.video.skeletons.keypoint_json import read_keypoint_json
 
@@ -76,7 +90,7 @@ def open_skeletons(
     if ending == ".skeleton":
         from domains.video.skeletons.ntu import read_ntu
 
-        found = read_ntu(path)
+        found = read_ntu(path, in_picture=in_picture)
         if joints is not None:
             require_same(joints, found.joints, path.name)
         return found
@@ -94,7 +108,7 @@ def gather(
         JointSetMismatch: Files hold different joints.
         DataError: A file cannot be read, a name stands twice, or there is none.
     """
-    files = [file for path in paths for file in (_files_in(path) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (skeleton_files(path) if path.is_dir() else [path])]
     if not files:
         raise DataError(f"no skeletons in {some(map(str, paths))}", hint=f"Files end in {', '.join(ENDINGS)}.")
     sets = []
@@ -108,13 +122,23 @@ def gather(
     return SkeletonSet(joints or sets[0].joints, sequences, order if len(sets) == 1 else tuple(sorted(order)))
 
 
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+def skeleton_files(folder: Path) -> list[Path]:
+    """Files in a folder, at any depth, whose ending is one of skeletons; not hidden ones.
+
+    In a folder that `pulvinar predict` of a pose model wrote, the JSON beside each table is no file of skeletons.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    tables = [path for path in shown if path.suffix.lower() == ".parquet"]
+    beside = {other for table in tables for other in (table.with_suffix(".json"), table.with_name(_PROVENANCE))}
+    return [path for path in shown if path not in beside]
 
 
 def _named(found: SkeletonSet, classes: Sequence[str], path: Path) -> SkeletonSet:
     if not classes:
         return found
+    if named := sorted({one.label for one in found.sequences if one.label and not one.label.isdecimal()}):
+        raise DataError(f"{path.name} has labels that are no numbers of classes: {some(named)}")
     numbers = {int(one.label) for one in found.sequences if one.label}
     if numbers and max(numbers) >= len(classes):
         raise DataError(f"{path.name}: label {max(numbers)} for {len(classes)} classes, counted from 0")

@@ -9,6 +9,7 @@
 | `label` | `(S,)` int or text | class: a number is a place in `classes`; −1 or empty is unknown; may be left out |
 | `classes` | `(C,)` text | names of the classes |
 | `name`, `group`, `split` | `(S,)` text | identifier, what must stay in one part, and the part; may be left out |
+| `size` | `(S, 2)` int | height and width of the pictures that coordinates are pixels of; 0, or left out: unknown |
 | `joints` | text | the set of joints as JSON; left out: the reader must be told |
 """
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from domains.video.skeletons.joints import JointSet, require_same
 from pipelines.errors import DataError
 
-__all__ = ["SkeletonSequence", "SkeletonSet", "load_skeletons", "save_skeletons", "seen_only"]
+__all__ = ["SkeletonSequence", "SkeletonSet", "known_size", "load_skeletons", "save_skeletons", "seen_only"]
 
 _NEEDED = ("pose", "length")
 
@@ -44,6 +45,8 @@ class SkeletonSequence:
         label: Name of the class; empty where unknown.
         group: What must stay in one part of a split; the name where nothing else is known.
         split: `train`, `validation`, `test` or empty.
+        size: Height and width of the pictures that coordinates are pixels of; None where nobody says.
+        times: float64 `(T,)`, seconds of each frame, NaN for one that nobody tells of; None where none is told.
     """
 
     name: str
@@ -52,6 +55,8 @@ class SkeletonSequence:
     label: str = ""
     group: str = ""
     split: str = ""
+    size: tuple[int, int] | None = None
+    times: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,15 @@ def seen_only(
     return np.where(known[..., None] > 0, values, 0.0).astype(np.float32), known
 
 
+def known_size(height: Any, width: Any) -> tuple[int, int] | None:
+    """Height and width where both are whole numbers above 0; else None, as where a file does not say them."""
+    try:
+        size = int(height), int(width)
+    except (TypeError, ValueError):
+        return None
+    return size if min(size) > 0 else None
+
+
 def save_skeletons(found: SkeletonSet, path: Path) -> None:
     """Writes the layout, by an atomic rename. Raises `DataError` where sequences do not share the number of axes."""
     axes = {sequence.coordinates.shape[-1] for sequence in found.sequences}
@@ -98,6 +112,8 @@ def save_skeletons(found: SkeletonSet, path: Path) -> None:
     }
     for field in ("name", "group", "split"):
         held[field] = np.array([getattr(one, field) for one in found.sequences], dtype=str)
+    if any(one.size for one in found.sequences):
+        held["size"] = np.array([one.size or (0, 0) for one in found.sequences], np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with beside.open("wb") as file:
@@ -151,12 +167,16 @@ def _joints_of(path: Path, held: dict[str, NDArray[Any]], joints: JointSet | Non
 def _sequences(
     path: Path, held: dict[str, NDArray[Any]], joints: JointSet, classes: tuple[str, ...]
 ) -> tuple[tuple[SkeletonSequence, ...], tuple[str, ...]]:
+    if wrong := [name for name in ("pose", "length", "persons") if name in held and held[name].dtype.kind not in "iuf"]:
+        raise DataError(f"{path.name}: {', '.join(wrong)} holds no numbers")
     pose, length = held["pose"], held["length"].astype(int)
     persons = held["persons"].astype(int) if "persons" in held else np.ones_like(length)
     if pose.ndim != 3 or pose.shape[1] != len(joints) or pose.shape[2] not in (2, 3):
         raise DataError(f"{path.name}: pose {pose.shape}; {joints.name} takes (rows, {len(joints)}, 2 or 3)")
     if length.ndim != 1 or persons.shape != length.shape:
         raise DataError(f"{path.name}: persons {persons.shape} for length {length.shape}")
+    if not len(length):
+        raise DataError(f"{path.name} holds no sequences")
     rows = persons * length
     if (rows < 1).any() or rows.sum() != len(pose):
         raise DataError(f"{path.name}: {len(pose)} rows of pose, but length × persons are {int(rows.sum())}")
@@ -165,6 +185,10 @@ def _sequences(
     for name in ("label", "name", "group", "split"):
         if name in held and held[name].shape != length.shape:
             raise DataError(f"{path.name}: {name} {held[name].shape} for {len(length)} sequences")
+    if "size" in held and held["size"].shape != (len(length), 2):
+        raise DataError(
+            f"{path.name}: size {held['size'].shape} for {len(length)} sequences; allowed is (sequences, 2)"
+        )
     coordinates, confidence = seen_only(pose, held.get("confidence"))
     labels, order = _labels(path, held, classes)
     width = len(str(len(length) - 1))
@@ -183,6 +207,7 @@ def _sequences(
                 labels[number],
                 str(held["group"][number]) if "group" in held else "",
                 str(held["split"][number]) if "split" in held else "",
+                known_size(*held["size"][number]) if "size" in held else None,
             )
         )
     return tuple(found), order
@@ -193,6 +218,10 @@ def _labels(path: Path, held: dict[str, NDArray[Any]], classes: tuple[str, ...])
     if "label" not in held:
         return [""] * count, ()
     label = held["label"]
+    if label.dtype.kind in "fb" and (np.isfinite(label) & (label == np.round(label))).all():
+        label = label.astype(np.int64)  # numbers of classes as MATLAB and others write them
+    if label.dtype.kind in "fb":
+        raise DataError(f"{path.name}: labels are no whole numbers, such as {label[label != np.round(label)][:3]}")
     if label.dtype.kind not in "iu":
         return [str(one) for one in label], tuple(sorted({str(one) for one in label} - {""}))
     own = tuple(str(name) for name in held["classes"]) if "classes" in held else ()

@@ -21,7 +21,7 @@ from domains.video.skeleton_action.task import SkeletonActionTask
 from domains.video.skeletons.joints import JointSet, JointSetMismatch, joint_set
 from domains.video.skeletons.sequences import SkeletonSequence, SkeletonSet, save_skeletons
 from pipelines.cases import Case
-from pipelines.errors import CaseError, ConfigurationError
+from pipelines.errors import CaseError, ConfigurationError, DataError
 from pipelines.task import SampleKey
 from shared_attention import build
 
@@ -284,6 +284,18 @@ def test_a_model_meets_other_joints_and_actions_with_a_named_error(skeletons: Pa
         fitted(skeletons, model={"mixer": {"name": "full", "heads": 5}})[0].build_network()
 
 
+def test_a_class_without_training_clips_and_clips_of_one_name_are_refused(skeletons: Path, tmp_path: Path) -> None:
+    task = SkeletonActionTask(workflow(skeletons))
+    cases = task.read_cases().cases
+    with pytest.raises(DataError, match="the training part shows no up"):
+        task.fit([case for case in cases if case.labels["action"] == "down"])
+    pose = np.ones((1, 9, 4, 2), np.float32)
+    twice = [SkeletonSequence(name, pose, pose[..., 0], name[:1]) for name in ("a/b", "a-b", "c")]
+    save_skeletons(SkeletonSet(JOINTS, tuple(twice)), tmp_path / "twice.npz")
+    with pytest.raises(DataError, match="identifiers stand more than once: a-b"):
+        SkeletonActionTask(workflow(tmp_path / "twice.npz")).read_cases()
+
+
 def test_classes_that_are_absent_are_in_no_mean_and_failures_are_wrong() -> None:
     classes = ("a", "b", "c")
     cases = [Case(f"{n}", f"{n}", {}, {"action": name}) for n, name in enumerate("aaab")]
@@ -303,7 +315,14 @@ def test_classes_that_are_absent_are_in_no_mean_and_failures_are_wrong() -> None
         np.array([0.4, 0.4, 0.2]), np.zeros((1, 2, 3), np.float32), np.zeros((1, 2, 3, 2), np.float32)
     )
     rows = {row.metric: row.value for row in judge_clip(cases[3], tie, classes)}
-    assert rows == {"correct": 0.0, "correct_top5": 1.0, "probability": pytest.approx(0.4)}
+    assert rows == {"correct": 0.0, "probability": pytest.approx(0.4)}  # of three, all are among the first five
+    assert ("mean", "accuracy_top5") not in numbers
+    many = tuple("abcdefg")
+    sixth = ActionPrediction(np.array([1, 6, 5, 4, 3, 2, 0.5]) / 21.5, tie.importance, tie.pose)
+    rows = {row.metric: row.value for row in judge_clip(cases[0], sixth, many)}
+    assert rows["correct_top5"] == 0
+    assert {row.metric for row in judge_clip(cases[0], None, many)} == set(rows)
+    assert judge_clips(cases[:1], {"0": observed["0"] | {"rank": 6}}, many)["mean", "accuracy_top5"] == 0
     with pytest.raises(CaseError, match="its action is 'z'"):
         judge_clip(Case("x", "x", {}, {"action": "z"}), None, classes)
 

@@ -102,6 +102,14 @@ def test_the_layout_gives_back_what_was_written(tmp_path: Path) -> None:
         pytest.param({"pose": np.zeros((12, 14, 2), np.float32)}, "takes", id="a joint too few"),
         pytest.param({"label": np.array([0, 1, 2])}, "labels from 0 to 2 for 2", id="an unknown class"),
         pytest.param({"joints": np.array("{")}, "not JSON", id="joints that are no JSON"),
+        pytest.param({"label": np.array([0, 0.5, 1])}, "no whole numbers", id="half a class"),
+        pytest.param({"size": np.zeros((2, 2), int)}, "size", id="a size too few"),
+        pytest.param({"length": np.array(["a", "b", "c"])}, "length holds no numbers", id="lengths of text"),
+        pytest.param(
+            {"length": np.zeros(0, int), "pose": np.zeros((0, 15, 2)), "persons": np.zeros(0, int)},
+            "holds no sequences",
+            id="nothing",
+        ),
     ],
 )
 def test_arrays_that_do_not_belong_together_are_an_error(tmp_path: Path, change: dict[str, Any], told: str) -> None:
@@ -118,6 +126,11 @@ def test_a_coordinate_that_is_no_number_was_not_seen(tmp_path: Path) -> None:
     pose[1, 3, 0] = np.nan
     np.savez(tmp_path / "a.npz", pose=pose, length=np.array([4]))
     only = load_skeletons(tmp_path / "a.npz", joint_set("jhmdb15")).sequences[0]
+    np.savez(tmp_path / "b.npz", pose=pose, length=np.array([2, 2]), label=np.array([[1.0], [0.0]]).ravel())
+    assert [one.label for one in load_skeletons(tmp_path / "b.npz", joint_set("jhmdb15")).sequences] == [
+        "class-1",
+        "class-0",
+    ]
     assert only.confidence[0, 1, 3] == 0
     assert only.confidence.sum() == 4 * 15 - 1
     assert np.isfinite(only.coordinates).all()
@@ -148,6 +161,17 @@ class _Runs:
         return self.what, self.arguments
 
 
+class _Stated(_Runs):
+    def __reduce__(self) -> Any:
+        what, *state = self.arguments
+        return what, (("f8", False, True) if what is np.dtype else ()), tuple(state)
+
+
+def _hidden(*, names: Any = None, flags: int = 0, what: Any = np.dtype) -> _Stated:
+    """A plain dtype whose state says that it is something else; bytes would be taken for pointers."""
+    return _Stated(None, what, 3, "|", None, names, {"a": (np.dtype("f8"), 0)} if names else None, 8, 1, flags)
+
+
 @pytest.mark.parametrize(
     ("held", "told"),
     [
@@ -157,6 +181,12 @@ class _Runs:
         pytest.param(lambda folder: np.array([{}, None]), "dtype", id="an array of objects"),
         pytest.param(lambda folder: np.zeros(2, [("a", "i4")]), "dtype", id="an array of records"),
         pytest.param(lambda folder: _Runs(getattr, {}, "keys"), r"builtin.*\.getattr", id="getattr"),
+        pytest.param(lambda folder: _Runs(np.dtype, "f8,O", False, True), "dtype 'f8,O'", id="a record with an object"),
+        pytest.param(lambda folder: _Runs(np.dtype, "3f8", False, True), "dtype '3f8'", id="a dtype of arrays"),
+        pytest.param(lambda folder: _hidden(names=("a",)), "a state that is not plain", id="hidden fields"),
+        pytest.param(lambda folder: _hidden(flags=27), "a state that is not plain", id="flags of objects"),
+        pytest.param(lambda folder: _hidden(what=set), "set a state that is not plain", id="a state of a container"),
+        pytest.param(lambda folder: _Runs(bytearray, 10**12), "bytearray of int", id="memory for nothing"),
     ],
 )
 @pytest.mark.parametrize("protocol", [2, 5])
@@ -206,6 +236,37 @@ def test_mmaction_keeps_persons_scores_labels_and_the_published_split(tmp_path: 
         open_skeletons(tmp_path / "a.pkl")
 
 
+def test_mmaction_clips_without_persons_are_kept_and_others_are_named(tmp_path: Path) -> None:
+    held, path = mmaction(), tmp_path / "a.pkl"
+    held["annotations"][0]["keypoint"] = np.zeros((0, 4, 17, 2), np.float16)
+    held["annotations"][0]["keypoint_score"] = np.zeros((0, 4, 17), np.float16)
+    held["annotations"][1]["keypoint"][0, 0, 3] = np.nan
+    held["annotations"][1]["img_shape"] = (240, 320)
+    path.write_bytes(pickle.dumps(held))
+    found = open_skeletons(path, joint_set("coco17"))
+    assert found.sequences[0].coordinates.shape == (1, 4, 17, 2)
+    assert not found.sequences[0].confidence.any()
+    assert found.sequences[1].confidence[0, 0, 3] == 0
+    assert [one.size for one in found.sequences] == [None, (240, 320), None]
+    save_skeletons(found, tmp_path / "a.npz")
+    again = load_skeletons(tmp_path / "a.npz")
+    assert [one.size for one in again.sequences] == [None, (240, 320), None]
+    for change, told in (
+        ({"keypoint": np.zeros((1, 0, 17, 2))}, "has no frames"),
+        ({"keypoint": np.zeros((1, 4, 17))}, "expected"),
+        ({"keypoint_score": np.zeros((1, 4, 17))}, "keypoint_score"),
+    ):
+        path.write_bytes(pickle.dumps({"annotations": [mmaction()["annotations"][0] | change]}))
+        with pytest.raises(DataError, match=told):
+            open_skeletons(path, joint_set("coco17"))
+    path.write_bytes(pickle.dumps([mmaction()["annotations"][0], 7]))
+    with pytest.raises(DataError, match="annotations that are no dict"):
+        open_skeletons(path, joint_set("coco17"))
+    path.write_bytes(pickle.dumps([mmaction()["annotations"][0] | {"label": "sit"}]))
+    with pytest.raises(DataError, match="no numbers of classes: sit"):
+        open_skeletons(path, joint_set("coco17"), classes=("sit", "run"))
+
+
 def keypoints(x: float, *, hidden: int | None = None) -> list[float]:
     points = np.column_stack([np.full(17, x), np.arange(17.0), np.full(17, 2)])
     if hidden is not None:
@@ -251,13 +312,32 @@ def test_coco_gives_each_image_with_a_person(tmp_path: Path) -> None:
         open_skeletons(tmp_path / "a.json", joint_set("ntu25"))
 
 
+def test_coco_images_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
+    held: dict[str, Any] = {
+        "images": [{"id": n, "file_name": f"{'ab'[n]}/1.jpg", "height": 20, "width": 30} for n in range(2)],
+        "annotations": [{"id": n, "image_id": n, "keypoints": keypoints(n)} for n in range(2)],
+    }
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(held))
+    found = open_skeletons(path, joint_set("coco17"))
+    assert [(one.name, one.size) for one in found.sequences] == [("a/1", (20, 30)), ("b/1", (20, 30))]
+    held["annotations"][0]["keypoints"] = ["x"] * 51
+    path.write_text(json.dumps(held))
+    with pytest.raises(DataError, match="keypoints that are no numbers"):
+        open_skeletons(path, joint_set("coco17"))
+    held["images"][1]["id"] = 0
+    path.write_text(json.dumps(held))
+    with pytest.raises(DataError, match="2 images have 1 numbers"):
+        open_skeletons(path, joint_set("coco17"))
+
+
 def ntu_text(frames: list[list[str]]) -> str:
     lines = [str(len(frames))]
     for bodies in frames:
         lines.append(str(len(bodies)))
         for body in bodies:
             lines += [f"{body} 0 1 1 0 0 0 0.1 0.2 2", "25"]
-            lines += [f"{joint}.5 {len(body)} 3 0 0 0 0 0 0 0 0 {joint % 3}" for joint in range(25)]
+            lines += [f"{joint}.5 {len(body)} 3 0 0 {900 + joint} {joint} 0 0 0 0 {joint % 3}" for joint in range(25)]
     return "\n".join(lines) + "\n"
 
 
@@ -270,11 +350,58 @@ def test_ntu_tells_bodies_performer_and_action(tmp_path: Path) -> None:
     assert only.confidence[0, 0, :3].tolist() == [0, 0.5, 1]
     assert only.confidence[:, :, 2].tolist() == [[1, 1, 0], [0, 1, 0]]
     assert only.coordinates[0, 1, 2].tolist() == [2.5, 4, 3]
+    (flat,) = open_skeletons(path, in_picture=True).sequences
+    assert flat.size == (1080, 1920)
+    assert flat.coordinates[0, 1, 2].tolist() == [902, 2]
+    assert (flat.confidence == only.confidence).all()
     path.write_text(ntu_text([["7205"]])[:-40])
     with pytest.raises(DataError, match="breaks off"):
         open_skeletons(path)
     path.write_text(ntu_text([[]]))
     with pytest.raises(DataError, match="shows nobody"):
+        open_skeletons(path)
+
+
+def test_the_table_of_a_pose_model_is_a_file_of_skeletons(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    names = joint_set("lsp14").joints
+
+    def write(rows: list[tuple[int, str, float]], **more: Any) -> Path:
+        table = pandas.DataFrame(rows, columns=["frame", "track", "seconds"]).assign(person=0)
+        values = {f"{name}_{part}": float(at) for at, name in enumerate(names) for part in ("x", "y", "score")}
+        (tmp_path / "poses").mkdir(exist_ok=True)
+        table.assign(**values).to_parquet(tmp_path / "poses" / "a.b.parquet")
+        (tmp_path / "poses" / "a.b.json").write_text(json.dumps({"frames": 5, "size": [48, 64], **more}))
+        return tmp_path / "poses" / "a.b.parquet"
+
+    path = write([(0, "x", 0.0), (1, "x", 0.1), (1, "y", 0.1), (3, "y", 0.3)])
+    (only,) = gather([path.parent]).sequences  # the JSON beside it is no file of its own
+    assert only.coordinates.shape == (2, 5, 14, 2)
+    assert (only.confidence > 0).any(2).tolist() == [
+        [True, True, False, False, False],
+        [False, True, False, True, False],
+    ]
+    assert only.size == (48, 64)
+    assert only.times is not None
+    np.testing.assert_array_equal(np.isfinite(only.times), [True, True, False, True, False])
+    assert open_skeletons(path).joints == joint_set("lsp14")
+    with pytest.raises(JointSetMismatch):
+        open_skeletons(path, joint_set("coco17"))
+    with pytest.raises(DataError, match="frame 1 shows 2 persons without a track"):
+        open_skeletons(write([(0, "", 0.0), (1, "", 0.1), (1, "", 0.1)]))
+    with pytest.raises(DataError, match="track x stands twice in frame 1"):
+        open_skeletons(write([(1, "x", 0.1), (1, "x", 0.1)]))
+    with pytest.raises(DataError, match="shows nobody"):
+        open_skeletons(write([]))
+    with pytest.raises(DataError, match=r"tells of 5 frames, but a\.b\.parquet of frame 9"):
+        open_skeletons(write([(9, "", 0.9)]))
+    with pytest.raises(DataError, match="is not what a pose model leaves"):
+        open_skeletons(write([(0, "", 0.0)], size="large"))
+    pandas.DataFrame({"path": ["x"]}).to_parquet(path)
+    with pytest.raises(DataError, match="no table of joints"):
+        open_skeletons(path)
+    path.write_bytes(b"no table")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
         open_skeletons(path)
 
 

@@ -49,8 +49,10 @@ def test_logits_and_attention_have_their_shapes(pool: str, streams: tuple[str, .
 def test_every_parameter_learns() -> None:
     model = network(streams=("rgb", "motion"), depth=2)
     model(*clips()).logits.square().sum().backward()
+    # What is added to all scores of a softmax alike changes nothing: rounding decides whether that gradient is 0.
+    idle = "pool.gated.score.bias"
     silent = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.any()]
-    assert silent == []
+    assert [name for name in silent if not name.endswith(idle)] == []
 
 
 def test_the_motion_stream_sees_what_changes_and_nothing_else() -> None:
