@@ -20,6 +20,8 @@ __all__ = ["PacketIndex", "av_error_types", "open_container", "read_packets", "s
 
 _HELD = 8 * 2**20
 """Bytes of packets that are kept of one file."""
+_OPENING = 40
+"""Packets that any decoder needs to give its first frame: 16 frames may be delayed, of two fields each."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class PacketIndex:
         repeated: Packets whose time stamp another one has already; they are not counted as frames.
         broken: Why demuxing ended before the end of the file; empty where it did not.
         counted: Whether all packets share one time stamp: then frames are counted, and `stamps` add up their durations.
-        rotation: Degrees counter-clockwise that the first frame asks to be turned by; None where none can be decoded.
+        headless: Frames before the first key frame of the file, in the order of showing; they may refer to frames that
+            the file does not hold.
         held: The packets themselves, as they lie in the file, where they are few: they need not be read twice.
-        opening: The frames that were decoded for the rotation, and how many packets that took; empty where one of
-            them is damaged.
+        opening: The first of them, whether they are few or not.
     """
 
     stamps: NDArray[np.int64]
@@ -46,9 +48,9 @@ class PacketIndex:
     broken: str = ""
     notes: tuple[str, ...] = field(default=())
     counted: bool = False
-    rotation: int | None = None
+    headless: int = 0
     held: tuple[Any, ...] = field(default=(), repr=False)
-    opening: tuple[tuple[Any, ...], int] = field(default=((), 0), repr=False)
+    opening: tuple[Any, ...] = field(default=(), repr=False)
 
 
 def av_error_types() -> tuple[type[BaseException], ...]:
@@ -95,7 +97,7 @@ def open_container(path: Path, case_id: str) -> Any:
 
 
 def read_packets(container: Any, case_id: str) -> PacketIndex:
-    """Walks the packets of the first video stream, and decodes them until there is one frame: it knows the rotation.
+    """Walks the packets of the first video stream; none is decoded.
 
     Raises:
         CaseError: The stream shows no frame.
@@ -107,24 +109,23 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     keys: list[int] = []
     durations: list[int] = []
     hidden, unstamped, broken = 0, 0, ""
-    opening: list[Any] = []
-    fed, damaged = 0, False
+    entry: int | None = None
     held: list[Any] = []
     bytes_held = 0
     try:
         for packet in container.demux(stream):
-            if not opening:
-                decoded = _decoded(packet)
-                opening, fed, damaged = decoded or [], fed + 1, damaged or decoded is None
+            size = packet.size
             if bytes_held <= _HELD:
                 held.append(packet)
-                bytes_held += packet.size
-            if packet.size == 0:  # the packet that flushes a decoder
+                bytes_held += size
+            if not size:  # the packet that flushes a decoder
                 continue
+            stamp = stamp_of(packet)
+            if entry is None and packet.is_keyframe:
+                entry = stamp
             if packet.is_discard:
                 hidden += 1
                 continue
-            stamp = stamp_of(packet)
             if stamp is None:
                 unstamped += 1
                 continue
@@ -156,9 +157,9 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         broken=broken,
         notes=tuple(notes),
         counted=counted,
-        rotation=_rotation(opening[0]) if opening else None,
-        opening=((), 0) if damaged else (tuple(opening), fed),
+        headless=0 if entry is None else int(np.searchsorted(unique, entry)),
         held=tuple(held) if bytes_held <= _HELD else (),
+        opening=tuple(held[:_OPENING]),
     )
 
 
@@ -166,18 +167,6 @@ def stamp_of(packet: Any) -> int | None:
     """When a packet is shown, in the stream's own unit; when it is decoded, where the file does not say."""
     stamp: int | None = packet.pts if packet.pts is not None else packet.dts
     return stamp
-
-
-def _decoded(packet: Any) -> list[Any] | None:
-    try:
-        return list(packet.decode())
-    except av_error_types():
-        return None  # This packet is damaged: the next one may not be.
-
-
-def _rotation(decoded: Any) -> int:
-    """What the display matrix says, which lies with the frames and not with the stream."""
-    return int(round(decoded.rotation / 90) * 90 % 360)
 
 
 def _short(error: BaseException) -> str:
