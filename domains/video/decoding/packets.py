@@ -6,6 +6,7 @@ edit lists while demuxing: packets before a cut are marked to be discarded, and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["PacketIndex", "av_error_types", "open_container", "read_packets", "stamp_of"]
+__all__ = [
+    "PacketIndex",
+    "av_error_types",
+    "one_frame_a_packet",
+    "open_container",
+    "packets_of",
+    "read_packets",
+    "stamp_of",
+]
 
 _HELD = 8 * 2**20
 """Bytes of packets that are kept of one file."""
@@ -35,6 +44,7 @@ class PacketIndex:
         repeated: Packets whose time stamp another one has already; they are not counted as frames.
         broken: Why demuxing ended before the end of the file; empty where it did not.
         counted: Whether all packets share one time stamp: then frames are counted, and `stamps` add up their durations.
+        order: When each packet is decoded, in the order of the file; empty where one does not say, or two say the same.
         headless: Frames before the first key frame of the file, in the order of showing; they may refer to frames that
             the file does not hold.
         held: The packets themselves, as they lie in the file, where they are few: they need not be read twice.
@@ -48,6 +58,7 @@ class PacketIndex:
     broken: str = ""
     notes: tuple[str, ...] = field(default=())
     counted: bool = False
+    order: tuple[int, ...] = field(default=(), repr=False)
     headless: int = 0
     held: tuple[Any, ...] = field(default=(), repr=False)
     opening: tuple[Any, ...] = field(default=(), repr=False)
@@ -96,6 +107,35 @@ def open_container(path: Path, case_id: str) -> Any:
     return container
 
 
+def packets_of(container: Any) -> Iterator[Any]:
+    """Packets of the first video stream from where the container stands, at last the one that flushes a decoder.
+
+    DivX and Xvid packed two frames of MPEG-4 into one packet of AVI, and an empty one after them: here each has its own.
+    """
+    stream = container.streams.video[0]
+    packets: Iterator[Any] = container.demux(stream)
+    return _unpacked(packets, stream) if one_frame_a_packet(container) else packets
+
+
+def one_frame_a_packet(container: Any) -> bool:
+    """Whether the decoder gives exactly one frame for each packet, at most one packet later: MPEG-4 in AVI does."""
+    codec = container.streams.video[0].codec_context.codec
+    return container.format.name == "avi" and codec.canonical_name == "mpeg4"
+
+
+def _unpacked(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    from av.bitstream import BitStreamFilterContext
+
+    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
+    for packet in packets:
+        if not packet.size:
+            yield packet
+            continue
+        for one in unpack.filter(packet):
+            one.stream = stream
+            yield one
+
+
 def read_packets(container: Any, case_id: str) -> PacketIndex:
     """Walks the packets of the first video stream; none is decoded.
 
@@ -104,16 +144,16 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     """
     import numpy as np
 
-    stream = container.streams.video[0]
     stamps: list[int] = []
     keys: list[int] = []
     durations: list[int] = []
+    order: list[int | None] = []
     hidden, unstamped, broken = 0, 0, ""
     entry: int | None = None
     held: list[Any] = []
     bytes_held = 0
     try:
-        for packet in container.demux(stream):
+        for packet in packets_of(container):
             size = packet.size
             if bytes_held <= _HELD:
                 held.append(packet)
@@ -130,6 +170,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
                 unstamped += 1
                 continue
             stamps.append(stamp)
+            order.append(packet.dts)
             durations.append(packet.duration or 0)
             if packet.is_keyframe:
                 keys.append(stamp)
@@ -157,6 +198,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
         broken=broken,
         notes=tuple(notes),
         counted=counted,
+        order=tuple(sorted(known)) if len(known := {one for one in order if one is not None}) == len(order) else (),
         headless=0 if entry is None else int(np.searchsorted(unique, entry)),
         held=tuple(held) if bytes_held <= _HELD else (),
         opening=tuple(held[:_OPENING]),

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from domains.video.decoding.frames import Frame, Frames, VideoInfo
-from domains.video.decoding.packets import PacketIndex, av_error_types, open_container, read_packets, stamp_of
+from domains.video.decoding.packets import (
+    PacketIndex,
+    av_error_types,
+    one_frame_a_packet,
+    open_container,
+    packets_of,
+    read_packets,
+    stamp_of,
+)
 from domains.video.decoding.pictures import Coded, Pictures
 from pipelines.errors import CaseError
 
@@ -46,10 +55,13 @@ class PyAVReader:
         self._open()
         try:
             self.packets: PacketIndex = read_packets(self._container, case_id)
-            self._counted = str(self._container.format.name) == "avi" or self.packets.counted
-            self._facts = self._container.format.name, self._stream.codec_context.codec.canonical_name
+            container, codec = str(self._container.format.name), self._stream.codec_context
+            self._facts = container, str(codec.codec.canonical_name)
+            self._slots = one_frame_a_packet(self._container) and bool(self.packets.order)
+            self._delay = int(codec.has_b_frames)
+            self._counted = (container == "avi" or self.packets.counted) and not self._slots
             self._unit = float(self._stream.time_base)
-            if self.packets.headless and not self._counted:
+            if self.packets.headless and not self._counted and not self._slots:
                 self._leave_out_what_has_no_key()
             stamps = self.packets.stamps
             self._times = (stamps - stamps[0]).astype("float64") * self._unit
@@ -161,17 +173,30 @@ class PyAVReader:
         """Decoded frames from a key frame on (None: from the beginning), each with its number in the file.
 
         The time stamp says which frame it is, so that one that cannot be decoded is not mistaken for the next. AVI has
-        no such stamps, and FFmpeg's guesses are out of order where B-frames are packed: there frames are counted, and
-        so they are where all packets share one stamp.
+        no such stamps, and FFmpeg's guesses are out of order where B-frames are packed. MPEG-4 gives a frame for each
+        packet there, one packet later where it has B-frames. Other frames of AVI are counted, and so are they where all
+        packets share one stamp.
         """
         stamp = None if key is None else int(self.packets.keys[key])
         if self._counted:
             first = 0 if stamp is None else int(self.packets.stamps.searchsorted(stamp))
             yield from zip(range(first, len(self._times)), self._from(stamp, None), strict=False)
             return
+        if self._slots:
+            yield from self._numbered_by_packet(stamp, wanted)
+            return
         for decoded in self._from(stamp, set(self.packets.stamps[wanted].tolist())):
             number = self._numbers.get(decoded.pts if decoded.pts is not None else decoded.dts)
             if number is not None:
+                yield number, decoded
+
+    def _numbered_by_packet(self, stamp: int | None, wanted: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+        order, last = self.packets.order, len(self._times) - 1
+        giving = {order[place] for number in wanted.tolist() if (place := number + self._delay) <= last}
+        for decoded in self._from(stamp, giving):
+            # The last frame comes out when there are no more packets.
+            number = last if decoded.dts is None else bisect_left(order, decoded.dts) - self._delay
+            if number >= 0:
                 yield number, decoded
 
     def _from(self, stamp: int | None, wanted: set[int] | None) -> Iterator[Any]:
@@ -179,19 +204,19 @@ class PyAVReader:
 
         Args:
             stamp: Of the key frame; None begins with the file.
-            wanted: Stamps of the frames that are wanted; None decodes all.
+            wanted: Stamps of the frames that are wanted, or of the packets that give them; None decodes all.
         """
         codec, left = self._stream.codec_context, set(wanted or ())
         begun, packets = self._packets_from(stamp)
-        progressive = False
+        progressive, whole = False, wanted is None or self._slots
         try:
             for frame in begun:
                 progressive = not frame.interlaced_frame
                 yield frame
             skipping = None
             for packet in packets:
-                own = packet.pts
-                if wanted is not None and not left and progressive and stamp_of(packet) in self._numbers:
+                own = packet.dts if self._slots else packet.pts
+                if not left and progressive and not whole and stamp_of(packet) in self._numbers:
                     # All that is wanted lies in the decoder: it need not decode others to give it back.
                     yield from codec.decode(None)
                     return
@@ -227,7 +252,7 @@ class PyAVReader:
             self._open()
         else:
             self._container.seek(stamp, stream=self._stream, backward=True, any_frame=False)
-        yield from self._container.demux(self._stream)
+        yield from packets_of(self._container)
 
     def _begin(self) -> Any:
         """Decodes until there is one frame, and remembers how far that went. Gives that frame."""
