@@ -110,7 +110,7 @@ def open_container(path: Path, case_id: str) -> Any:
 def packets_of(container: Any) -> Iterator[Any]:
     """Packets of the first video stream from where the container stands, at last the one that flushes a decoder.
 
-    DivX and Xvid packed two frames of MPEG-4 into one packet of AVI, and an empty one after them: here each has its own.
+    DivX and Xvid packed two frames of MPEG-4 into one packet of AVI, and an empty one after them: here each has one.
     """
     stream = container.streams.video[0]
     packets: Iterator[Any] = container.demux(stream)

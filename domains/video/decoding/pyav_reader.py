@@ -233,7 +233,7 @@ class PyAVReader:
             return
 
     def _packets_from(self, stamp: int | None) -> tuple[tuple[Any, ...], Iterator[Any]]:
-        """Frames that the decoder has given already, and the packets that follow; else none, and packets from `stamp`."""
+        """Frames that the decoder has given already, and the packets after them; else none, and those from `stamp`."""
         (begun, fed), self._begun = self._begun, ((), 0)
         if begun and stamp in (None, int(self.packets.stamps[0])):
             return begun, iter(self.packets.held[fed:])
