@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domains.video.decoding.disposable import disposal
 from domains.video.decoding.packets import (
     PacketIndex,
     av_error_types,
@@ -53,6 +54,7 @@ class FrameDecoder:
         try:
             self.packets: PacketIndex = read_packets(self.container, case_id)
             self._delay = int(self.stream.codec_context.has_b_frames)
+            self._disposable = disposal(self.stream.codec_context)
             if self.packets.headless and self.packets.numbering == "stamp":
                 self._leave_out_what_has_no_key()
             stamps = self.packets.stamps.tolist()
@@ -80,10 +82,9 @@ class FrameDecoder:
         Raises:
             CaseError: Not one can be decoded.
         """
-        codec = self.stream.codec_context
         for packets in (self.packets.opening, self._packets(None)):
-            codec.flush_buffers()
-            codec.skip_frame = "DEFAULT"
+            self.stream.codec_context.flush_buffers()
+            self.stream.codec_context.skip_frame = "DEFAULT"
             damaged = False
             for fed, packet in enumerate(packets, 1):
                 decoded = _decoded(packet)
@@ -112,8 +113,10 @@ class FrameDecoder:
         stamps, keys = self.packets.stamps, self.packets.keys
         key = np.maximum(np.searchsorted(keys, stamps[wanted], side="right") - 1, 0)
         seeks = np.searchsorted(stamps, keys[key])[1:] > wanted[:-1] + 1
-        for run in np.split(np.arange(len(wanted)), np.flatnonzero(seeks) + 1):
-            yield from self._run(wanted[run], int(key[run[0]])) if len(run) else ()
+        starts = [0, *(np.flatnonzero(seeks) + 1).tolist(), len(wanted)]
+        for start, end in itertools.pairwise(starts):
+            if start < end:
+                yield from self._run(wanted[start:end], int(key[start]))
 
     def unreadable(self, number: int) -> CaseError:
         """The error of a frame that cannot be decoded."""
@@ -180,20 +183,23 @@ class FrameDecoder:
         """
         left, sound, progressive, done = set(wanted or ()), True, False, False
         by_packet = self.packets.numbering == "packet"
-        codec, skipping = self.stream.codec_context, None
+        skipping = None
         begun, packets = self._packets_from(stamp)
         for packet in itertools.chain([None] if begun else [], packets):
             if packet is None:
                 decoded: tuple[Any, ...] | None = begun
             elif wanted and not left and progressive and not by_packet and stamp_of(packet) in self._numbers:
                 # All that is wanted lies in the decoder: it need not decode others to give it back.
-                decoded, done = tuple(codec.decode(None)), True
+                decoded, done = tuple(self.stream.codec_context.decode(None)), True
             else:
                 own = packet.dts if by_packet else packet.pts
+                needed = wanted is None or own is None or own in wanted
                 # Nothing refers to such frames: those that nobody wants need not be decoded on the way to others.
-                skip = "DEFAULT" if wanted is None or own is None or own in wanted else "NONREF"
+                if self._disposable is not None and not needed and progressive and self._disposable(packet):
+                    continue
+                skip = "DEFAULT" if needed or self._disposable is not None else "NONREF"
                 if skip != skipping:
-                    codec.skip_frame = skipping = skip
+                    self.stream.codec_context.skip_frame = skipping = skip
                 decoded = _decoded(packet)
                 left.discard(stamp_of(packet))
             if decoded is None and wanted is None:

@@ -204,7 +204,7 @@ class _Walk:
     def index(self, container: Any) -> PacketIndex:
         import numpy as np
 
-        unique = np.unique(np.array(self.stamps, dtype=np.int64))
+        unique = np.array(sorted(set(self.stamps)), dtype=np.int64)
         timeless = len(unique) == 1 and len(self.stamps) > 1 and min(self.durations) > 0
         repeated = 0 if timeless else len(self.stamps) - len(unique)
         notes = self.notes(container, timeless, repeated)
@@ -216,7 +216,7 @@ class _Walk:
             unique = unique[:kept]
         known = {one for one in self.order if one is not None}
         order = tuple(sorted(known)) if len(known) == len(self.stamps) else ()
-        keys = np.unique(np.array(self.keys or [unique[0]], dtype=np.int64))
+        keys = np.array(sorted(set(self.keys)) or unique[:1], dtype=np.int64)
         whole = self.bytes_held <= _HELD
         return PacketIndex(
             stamps=unique,
