@@ -49,4 +49,5 @@ def _items(given: Path) -> Iterator[Item]:
 
 def _is_video(path: Path, *, below: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
-    return path.suffix.lower() in ENDINGS and path.is_file() and not hidden
+    # A link that leads nowhere is an item too, whose reason is told.
+    return path.suffix.lower() in ENDINGS and (path.is_file() or not path.exists()) and not hidden

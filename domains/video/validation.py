@@ -33,7 +33,7 @@ class VideoFacts:
     """What one look at all frames found.
 
     Attributes:
-        frames: Frames that the file announces.
+        frames: Frames that the packets of the file hold, damaged or not.
         readable: Frames from the first one on that can be decoded without a gap.
         damaged: Why the next one cannot be; empty where all can.
         seconds: From the first frame to the last.
@@ -171,7 +171,7 @@ class ValidationSource:
     @property
     def model_digest(self) -> str:
         """Changes when what is looked for does."""
-        return digest_of({"step": "video validation", "format": 2})
+        return digest_of({"step": "video validation", "format": 3})
 
     @property
     def settings_digest(self) -> str:

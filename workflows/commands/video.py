@@ -36,7 +36,8 @@ def validate(
     with progress_reporter() as report:
         summary = run_batch(ValidationSource(), [Path(one) for one in inputs], out, settings, report=report)
     if json:
-        print_json(summary.as_dict())
+        manifest = out / "joined" / "manifest.parquet"
+        print_json(summary.as_dict() | {"manifest": str(manifest) if manifest.is_file() else None})
     else:
         _tell(summary, out)
     return summary.exit_code
@@ -97,7 +98,7 @@ def _tell(summary: BatchSummary, out: Path) -> None:
     if manifest.is_file():
         rows = [
             (
-                name,
+                row["source"],
                 f"{row['readable']}/{row['frames']}" if row["damaged"] else row["frames"],
                 f"{row['seconds']:.2f}",
                 f"{row['width']}×{row['height']}",
@@ -105,11 +106,13 @@ def _tell(summary: BatchSummary, out: Path) -> None:
                 row["backend"],
                 "; ".join(filter(None, [row["damaged"], row["notes"], "variable rate" if row["variable"] else ""])),
             )
-            for name, row in read_manifest(manifest).items()
+            for row in read_manifest(manifest).values()
         ]
         print_table(("video", "frames", "seconds", "size", "codec", "decoded by", "notes"), rows)
     if summary.failures:
-        print_table(("video", "outcome", "reason"), [(x.item_id, x.outcome, x.reason) for x in summary.failures])
+        print_table(
+            ("video", "outcome", "reason"), [(x.source or x.item_id, x.outcome, x.reason) for x in summary.failures]
+        )
     if summary.stopped:
         say(f"stopped early: {summary.stopped}; {summary.not_attempted} videos were not attempted")
     next_steps({"results": out, "manifest": manifest, "ledger": summary.ledger}, ["pulvinar list workflows"])

@@ -116,7 +116,7 @@ def refusal(reference: PyAVReader) -> str:
         return "with MPEG-4 in AVI it gives now one, now another last frame"
     if info.edited:
         return "the file has an edit list"
-    if reference.packets.counted:
+    if reference.packets.ambiguous:
         return "its frames have no times of their own"
     if reference.packets.broken or reference.packets.repeated:
         return "the file is damaged"

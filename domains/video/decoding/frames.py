@@ -14,7 +14,7 @@ __all__ = ["Frame", "Frames", "VideoInfo"]
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of its video stream, read from its packets without decoding.
+    """What a file says of its video stream, read from its packets and its first frame.
 
     Attributes:
         times: Seconds of each frame after the first shown one, `(frames,)` float64, increasing.

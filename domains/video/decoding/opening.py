@@ -25,8 +25,11 @@ Backend = Literal["auto", "pyav", "decord"]
 class VideoReader(Protocol):
     """One open video."""
 
-    info: VideoInfo
     backend: str
+
+    @property
+    def info(self) -> VideoInfo:
+        """What the file holds."""
 
     def read(self, indices: Sequence[int]) -> Frames:
         """The frames of some numbers, in the order asked for."""

@@ -20,6 +20,8 @@ _MIDDLE, _ONE_SIDE, _OTHER_SIDE = (245, 245, 245), (64, 160, 255), (255, 140, 40
 _BOXES = ((80, 220, 120), (230, 90, 160), (250, 210, 60), (120, 200, 250), (190, 130, 250), (250, 120, 100))
 _FAINTEST = 70
 """Opacity of a bone that is hardly known; a certain one has 255."""
+_EDGE = 150
+"""Opacity of the dark edge of a certain bone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,10 @@ class PersonPainter:
             if weaker > 0:
                 colour = self._colours[second] if self._colours[first] == _MIDDLE else self._colours[first]
                 opacity = round(_FAINTEST + (255 - _FAINTEST) * weaker)
-                pen.line([*points[first], *points[second]], fill=(*colour, opacity), width=thickness)
+                bone = [*points[first], *points[second]]
+                if thickness > 2:  # bones must be told from a sky or a shirt of their own colour
+                    pen.line(bone, fill=(0, 0, 0, round(_EDGE * weaker)), width=thickness + 2)
+                pen.line(bone, fill=(*colour, opacity), width=thickness)
         radius = 1.2 * thickness
         for (x, y), known, colour in zip(points, sureness, self._colours, strict=False):
             around = (x - radius, y - radius, x + radius, y + radius)
@@ -131,13 +136,14 @@ class PersonPainter:
         left, top, right, bottom = pen.textbbox((0, 0), person.name, font=font)
         wide, high = right - left, bottom - top
         x, y = float(np.clip(x, 0, max(size[0] - wide - 4, 0))), float(np.clip(y - high - 5, 0, max(size[1] - high, 0)))
-        pen.rectangle((x, y, x + wide + 4, y + high + 4), fill=(0, 0, 0, 150))
-        pen.text((x + 2 - left, y + 2 - top), person.name, fill=colour, font=font)
+        # Dark letters on the colour: coloured ones on a dark ground are lost in coding, which halves colours.
+        pen.rectangle((x, y, x + wide + 4, y + high + 4), fill=(*colour, 235))
+        pen.text((x + 2 - left, y + 2 - top), person.name, fill=(10, 10, 10), font=font)
 
 
 def text_size(size: tuple[int, int]) -> int:
     """Height of letters for a picture of this width and height."""
-    return max(10, min(28, round(min(size) / 28)))
+    return max(12, min(28, round(min(size) / 26)))
 
 
 def _colours(joints: JointSet) -> list[tuple[int, int, int]]:

@@ -75,6 +75,170 @@ def test_a_rotated_file_is_shown_upright(tmp_path: Path, make_video: Make, read_
 
 
 @pytest.mark.parametrize(
+    ("mirror", "turned"),
+    [((True, False), 0), ((False, True), 0), ((True, False), 90), ((False, True), 270), ((True, True), 180)],
+    ids=["left for right", "upside down", "turned and left for right", "turned and upside down", "all of them"],
+)
+def test_a_mirrored_file_is_shown_as_it_asks(
+    tmp_path: Path, make_video: Make, read_number: Number, mirror: tuple[bool, bool], turned: int
+) -> None:
+    path = make_video(tmp_path / "mirrored.mp4", stamps=EVEN[:12], rotation=turned, mirror=mirror)
+    with open_video(path) as video:
+        shown = video.read([9]).images[0]
+        assert ("mirrored" in " ".join(video.info.notes)) == (mirror[0] != mirror[1])
+        assert shown.shape[:2] == (video.info.height, video.info.width)
+    # Undone in the opposite order, the picture is the one that the camera's sensor saw.
+    seen = shown[:: -1 if mirror[1] else 1, :: -1 if mirror[0] else 1]
+    seen = np.rot90(seen, -turned // 90)
+    assert read_number(seen) == 9
+    assert seen[4].mean(axis=0)[0] > seen[-4].mean(axis=0)[0] + 50  # the reddish bar is at the top
+
+
+@pytest.mark.parametrize("between", [1, 2, 3])
+@pytest.mark.parametrize("held", [8 * 2**20, 0], ids=["packets held", "packets read again"])
+def test_frames_that_divx_packed_are_each_found(
+    tmp_path: Path,
+    make_packed: Make,
+    read_number: Number,
+    monkeypatch: pytest.MonkeyPatch,
+    between: int,
+    held: int,
+) -> None:
+    monkeypatch.setattr("domains.video.decoding.packets._HELD", held)
+    path = make_packed(tmp_path / "packed.avi", 40, between=between)
+    with open_video(path) as video:
+        assert video.info.frames == 40
+        assert [read_number(frame.image) for frame in video.stream()] == EVEN
+        assert [read_number(video.read([number]).images[0]) for number in EVEN] == EVEN
+        assert [read_number(image) for image in video.read([5, 11, 12, 30, 39]).images] == [5, 11, 12, 30, 39]
+
+
+def test_scaling_down_averages_areas(tmp_path: Path) -> None:
+    import av
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 255, (12, 240, 320, 1)).repeat(3, axis=3).astype(np.uint8)
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), 1) for image in noise])
+    with av.open(str(tmp_path / "fine.mp4"), "w") as file:
+        stream: Any = file.add_stream("libx264", rate=25, options={"crf": "10"})
+        stream.height, stream.width, stream.pix_fmt = 240, 320, "yuv420p"
+        for image in smooth:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(stream.encode())
+    with open_video(tmp_path / "fine.mp4") as video:
+        whole = video.read([6]).images[0]
+    for size in ((112, 112), (60, 80), (33, 41)):
+        with open_video(tmp_path / "fine.mp4", size=size) as video:
+            small = video.read([6]).images[0]
+        expected = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA)
+        difference = np.abs(small.astype(int) - expected).mean()
+        nearest = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_NEAREST)
+        assert difference < 2.5
+        assert difference < np.abs(nearest.astype(int) - expected).mean() / 5
+
+
+def test_what_a_recording_begins_with_in_the_middle_is_left_out(
+    tmp_path: Path, make_video: Make, read_number: Number
+) -> None:
+    whole = make_video(tmp_path / "whole.ts", stamps=EVEN, container="mpegts", between_keys=15).read_bytes()
+    (tmp_path / "cut.ts").write_bytes(whole[188 * (len(whole) // 188 // 4) :])
+    with open_video(tmp_path / "cut.ts") as video:
+        shown = [read_number(frame.image) for frame in video.stream()]
+        assert shown == list(range(15, 40))
+        assert video.info.times == pytest.approx(np.arange(25) / 25, abs=1e-3)
+        assert any("frames before the first that can be decoded" in note for note in video.info.notes)
+        assert [read_number(image) for image in video.read([0, 24, 3]).images] == [15, 39, 18]
+
+
+def test_a_recording_that_starts_over_gives_the_same_frames_however_it_is_read(
+    tmp_path: Path, make_video: Make, read_number: Number
+) -> None:
+    first = make_video(tmp_path / "first.ts", stamps=EVEN, container="mpegts").read_bytes()
+    turned = tmp_path / "second.ts"
+    make_video(turned, stamps=list(range(0, 60, 2)), container="mpegts")  # frame n is shown when frame 2 n was
+    (tmp_path / "both.ts").write_bytes(first + turned.read_bytes())
+    with open_video(tmp_path / "both.ts") as video:
+        streamed = [read_number(frame.image) for frame in video.stream()]
+        assert streamed[:40] == EVEN
+        assert [read_number(video.read([at]).images[0]) for at in range(len(streamed))] == streamed
+        assert any("start over" in note for note in video.info.notes)
+
+
+def test_a_size_that_changes_within_a_file_is_told_unless_one_is_asked_for(
+    tmp_path: Path, make_video: Make, read_number: Number
+) -> None:
+    first = make_video(tmp_path / "first.ts", stamps=EVEN[:20], container="mpegts").read_bytes()
+    larger = make_video(tmp_path / "second.ts", stamps=list(range(30, 50)), container="mpegts", size=(96, 256))
+    (tmp_path / "both.ts").write_bytes(first + larger.read_bytes())
+    with open_video(tmp_path / "both.ts") as video:
+        with pytest.raises(CaseError, match="frame 20 is coded as 256×96, others as 128×48"):
+            video.read([0, 20])
+        with pytest.raises(CaseError, match="256×96"):
+            list(video.stream())
+    with open_video(tmp_path / "both.ts", size=(48, 128)) as video:
+        assert [read_number(image) for image in video.read([3, 20, 39]).images] == [3, 0, 19]
+
+
+def test_frames_behind_a_damaged_one_are_refused_until_the_next_key_frame(tmp_path: Path, make_video: Make) -> None:
+    path = make_video(tmp_path / "plain.mp4", stamps=EVEN, options={"bf": "0"}, between_keys=10)
+    with open_video(path) as video:
+        right = video.read(EVEN).images
+        packets = [(packet.pos, packet.size) for packet in video.packets.held]  # type: ignore[attr-defined]
+    content = bytearray(path.read_bytes())
+    place, size = packets[13]
+    content[place + 5 : place + size] = bytes(size - 5)
+    path.write_bytes(content)
+    refused = []
+    with open_video(path) as video:
+        for number in EVEN:
+            try:
+                assert (video.read([number]).images[0] == right[number]).all()
+            except CaseError:
+                refused.append(number)
+    assert refused == list(range(13, 20))
+
+
+def test_packets_missing_in_avi_shift_no_frame(tmp_path: Path, make_video: Make, read_number: Number) -> None:
+    path = make_video(tmp_path / "holes.avi", stamps=EVEN, codec="msmpeg4", between_keys=5)
+    with open_video(path) as video:
+        places = [packet.pos for packet in video.packets.held]  # type: ignore[attr-defined]
+    content = bytearray(path.read_bytes())
+    content[places[16] - 8 : places[18] - 8] = bytes(places[18] - places[16])
+    path.write_bytes(content)
+    with open_video(path) as video:
+        assert any("packets are missing after frame 15" in note for note in video.info.notes)
+        assert [read_number(frame.image) for frame in video.stream()] == list(range(16))
+
+
+def test_what_is_unusual_is_noted(tmp_path: Path, make_video: Make) -> None:
+    from fractions import Fraction
+
+    with open_video(make_video(tmp_path / "wide.mp4", stamps=EVEN, aspect=Fraction(16, 11))) as video:
+        assert video.info.notes == ("pixels are 16:11 wide to high; frames are not stretched",)
+    with open_video(make_video(tmp_path / "askew.mp4", stamps=EVEN, rotation=30)) as video:
+        assert video.info.notes == ("the file asks for 30 degrees; it is turned by 0",)
+    whole = make_video(tmp_path / "whole.mp4", stamps=EVEN, muxing={"movflags": "faststart"}).read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) - 300])
+    with open_video(tmp_path / "cut.mp4") as video:
+        assert video.info.notes == (f"the file announces 40 frames and holds {video.info.frames}",)
+        assert video.info.frames < 40
+
+
+def test_what_the_file_holds_can_be_asked_at_any_time(tmp_path: Path, make_video: Make, read_number: Number) -> None:
+    path = make_video(tmp_path / "plain.mp4", stamps=EVEN, rotation=90)
+    with open_video(path) as video:
+        shown = [(number_of_turned(frame.image, read_number), video.info.rotation) for frame in video.stream()]
+    assert shown == [(number, 90) for number in EVEN]
+    with open_video(path) as video:
+        pass
+    assert (video.info.height, video.info.width, video.info.frames) == (128, 48, 40)
+
+
+def number_of_turned(image: Any, read_number: Number) -> int:
+    return read_number(np.rot90(image, -1))
+
+
+@pytest.mark.parametrize(
     ("name", "content", "why"),
     [
         pytest.param("edited.mp4", {"stamps": EVEN, "skip": 7}, "edit list", id="edit list"),
@@ -107,6 +271,9 @@ def test_decord_serves_a_plain_file_and_gives_the_same_pixels(tmp_path: Path, ma
     "content",
     [
         pytest.param({"options": {"bf": "3", "b-pyramid": "normal"}}, id="H.264"),
+        pytest.param(
+            {"container": "mpegts", "options": {"x264-params": "open-gop=1:keyint=12:bframes=3"}}, id="H.264, streamed"
+        ),
         pytest.param({"codec": "libx265", "options": {"x265-params": "bframes=4:log-level=none"}}, id="HEVC"),
         pytest.param({"codec": "mpeg2video", "options": {"bf": "2"}}, id="MPEG-2"),
     ],
@@ -203,6 +370,11 @@ def test_what_is_no_video_is_told_by_name(tmp_path: Path, content: bytes, reason
 def test_a_file_that_is_not_there_and_a_frame_that_is_not_there_are_told(tmp_path: Path, make_video: Make) -> None:
     with pytest.raises(CaseError, match=r"there is no file gone\.mp4"):
         open_video(tmp_path / "gone.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(CaseError, match=r"folder\.mp4 is a folder"):
+        open_video(tmp_path / "folder.mp4")
+    with pytest.raises(CaseError, match=r"none of its 40 packets has a time stamp(.|\n)*ffmpeg -r RATE"):
+        open_video(make_video(tmp_path / "bare.h264", stamps=EVEN, container="h264"))
     with open_video(make_video(tmp_path / "plain.mp4", stamps=EVEN)) as video:
         with pytest.raises(CaseError, match="frame 40 was asked for; the video has frames 0 to 39"):
             video.read([3, 40])
