@@ -99,8 +99,13 @@ class Crop:
         """Pixels of the input for one pixel of the picture."""
         return math.sqrt(abs(float(np.linalg.det(self.matrix[:, :2]))))
 
-    def cut(self, picture: Pixels) -> Pixels:
-        """`(h, w, 3)` → `(H, W, 3)`, bilinear; averaged first where the picture is much finer than the input."""
+    def cut(self, picture: Pixels, *, out: Pixels | None = None) -> Pixels:
+        """`(h, w, 3)` → `(H, W, 3)`, bilinear; averaged first where the picture is much finer than the input.
+
+        Args:
+            picture: What is cut.
+            out: Where the cut is written, where memory for it is there already.
+        """
         import cv2
 
         matrix, factor = self.matrix, int(1 / max(self.scale, 1e-6))
@@ -111,7 +116,7 @@ class Crop:
             # A pixel of the averaged picture has its centre in the middle of those it is the mean of.
             offset = matrix[:, :2] @ np.full(2, (factor - 1) / 2) + matrix[:, 2]
             matrix = np.column_stack([matrix[:, :2] * factor, offset])
-        cut = cv2.warpAffine(picture, matrix, (self.size[1], self.size[0]), flags=cv2.INTER_LINEAR)
+        cut = cv2.warpAffine(picture, matrix, (self.size[1], self.size[0]), dst=out, flags=cv2.INTER_LINEAR)
         return np.asarray(cut, dtype=np.uint8)
 
     def to_shares(self, points: NDArray[np.floating]) -> Points:

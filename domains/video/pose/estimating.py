@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from domains.video.pose.boxes import FoundBox
 from domains.video.pose.crops import Crop, box_around
 from domains.video.pose.network import PoseOutput
-from domains.video.pose.samples import normalise
+from domains.video.pose.samples import normalise_batch
 from domains.video.pose.settings import InputSettings
 from domains.video.skeletons.joints import JointSet
 
@@ -111,8 +111,11 @@ class PoseEstimator:
         deviations, scores = (np.full((len(crops), joints), fill, np.float32) for fill in (np.nan, 1.0))
         for first in range(0, len(crops), self._batch):
             part = range(first, min(first + self._batch, len(crops)))
-            frames = np.stack([normalise([crops[at].cut(one) for one in clips[at].pictures]) for at in part])
-            shares, sigma = self._run(torch.from_numpy(frames))
+            cuts = np.empty((len(part), self.given.frames, *self.given.size, 3), np.uint8)
+            for row, at in enumerate(part):
+                for cut, picture in zip(cuts[row], clips[at].pictures, strict=True):
+                    crops[at].cut(picture, out=cut)
+            shares, sigma = self._run(torch.from_numpy(cuts))
             for row, at in enumerate(part):
                 points[at] = crops[at].to_picture(shares[row])
                 if sigma is not None:
@@ -120,19 +123,24 @@ class PoseEstimator:
                     scores[at] = 1 - sigma[row].mean(-1)
         return points, deviations, scores
 
-    def _run(self, frames: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Coordinates `(N, J, 2)` and sigma `(N, J, 2)` in shares; with the mirrored clips' where that is asked for."""
-        pinned = frames.pin_memory() if self._device.type == "cuda" else frames
-        moved = pinned.to(self._device, non_blocking=True)  # (N, T, 3, H, W)
-        both = torch.cat([moved, moved.flip(-1)]) if self._order else moved
+    def _run(self, cuts: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Coordinates and sigma `(N, J, 2)` in shares of cuts `(N, T, H, W, 3)`, with the mirrored ones' if asked for.
+
+        Bytes are what is moved and mirrored; they become numbers on the device, all at once.
+        """
+        pinned = cuts.pin_memory() if self._device.type == "cuda" else cuts
+        moved = pinned.to(self._device, non_blocking=True)
+        both = torch.cat([moved, moved.flip(3)]) if self._order else moved
         was_training = self._network.training  # A caller may train the same network in between.
-        self._network.eval()
+        if was_training:
+            self._network.eval()
         half = self._precision != torch.float32
         try:
             with torch.inference_mode(), torch.autocast(self._device.type, self._precision, enabled=half):
-                output: PoseOutput = self._network(both)
+                output: PoseOutput = self._network(normalise_batch(both))
         finally:
-            self._network.train(was_training)
+            if was_training:
+                self._network.train()
         coordinates = output.coordinates.double().cpu().numpy()
         sigma = None if output.sigma is None else output.sigma.double().cpu().numpy()
         if self._order is None:
