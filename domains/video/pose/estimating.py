@@ -38,10 +38,10 @@ class FramePose:
     """What was seen in a frame, in the order of its boxes.
 
     Attributes:
-        points: float32 `(P, J, 2)`, pixels of the frame.
+        points: float32 `(P, J, 2)`, pixels of the frame; NaN for a joint that the network never saw labelled.
         deviations: float32 `(P, J)`, how far off they may be in pixels (root mean square of an axis); NaN where that
             is not told.
-        scores: float32 `(P, J)` in [0, 1]: how sure a joint is, times the score of the box.
+        scores: float32 `(P, J)` in [0, 1]: how sure a joint is, times the score of the box; 0 for one that is not told.
         boxes: Where each person was looked for.
     """
 
@@ -49,6 +49,17 @@ class FramePose:
     deviations: NDArray[np.float32]
     scores: NDArray[np.float32]
     boxes: tuple[FoundBox, ...]
+
+    @property
+    def told(self) -> NDArray[np.bool_]:
+        """`(P, J)`, which joints have a place."""
+        return np.asarray(np.isfinite(self.points).all(-1))
+
+    @property
+    def sureness(self) -> NDArray[np.float32]:
+        """`(P,)`: the mean score of a person's joints that have a place."""
+        told = self.told
+        return np.asarray((self.scores * told).sum(-1) / np.maximum(told.sum(-1), 1), np.float32)
 
 
 class PoseEstimator:
@@ -63,6 +74,7 @@ class PoseEstimator:
         mirror: Whether the mirrored picture is looked at too.
         batch: Persons at once.
         spread: What sigma is multiplied by to tell deviations (`ResidualFlow.spread`); NaN tells none.
+        taught: `(J,)`, whether a joint was labelled anywhere in training; all were where it is left out.
     """
 
     def __init__(
@@ -76,11 +88,13 @@ class PoseEstimator:
         mirror: bool = True,
         batch: int = 32,
         spread: float = float("nan"),
+        taught: Sequence[bool] | None = None,
     ) -> None:
         self._network = network.to(device).eval()
         self.joints, self.given = joints, given
         self._device, self._precision, self._batch = device, precision, batch
         self._spread = spread
+        self._taught = np.ones(len(joints), bool) if taught is None else np.array(taught, bool)
         self._order = list(joints.mirror) if mirror and joints.flip else None
 
     def __call__(self, clips: Sequence[FrameClip]) -> list[FramePose]:
@@ -96,10 +110,12 @@ class PoseEstimator:
             seen = self._look([persons[at][0] for at in again], closer)
             for whole, near in zip((points, deviations, scores), seen, strict=True):
                 whole[again] = near
+        # What comes out for a joint that nothing was learned of says nothing.
+        points[:, ~self._taught], deviations[:, ~self._taught], scores[:, ~self._taught] = np.nan, np.nan, 0
         return _by_frame(clips, points, deviations, scores)
 
     def _closer(self, points: NDArray[np.float32]) -> Crop:
-        box = box_around(points, np.ones(len(points), bool))
+        box = box_around(points, self._taught)
         return Crop.around(box, self.given.size, margin=self.given.margin)
 
     def _look(
