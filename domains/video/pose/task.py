@@ -18,7 +18,6 @@ from domains.video.pose.settings import InferenceSettings, InputSettings, JudgeS
 from domains.video.skeletons.joints import JointSet, require_same
 from pipelines.cases import PARTS, Case, CaseTable
 from pipelines.config.section import Section
-from pipelines.errors import CaseError
 from pipelines.evaluation.metric import Metric
 from pipelines.task import Figure, Item, MetricRow, Observation, Task
 from pipelines.workflow import WorkflowConfig
@@ -89,19 +88,10 @@ class PoseTask(Task):
         return table
 
     def check_case(self, case: Case) -> dict[str, Any]:
-        """Size of the picture and persons. Raises `CaseError` where it cannot be read, or nobody is labelled in it."""
-        height, width = self._size(case)
-        frame = self._frame(case)
-        persons = trainable(frame)
-        if not persons:
-            raise CaseError(case.case_id, "no joint of anybody is labelled in it", hint="Label it, or leave it out.")
-        if self._served.input.boxes == "whole" and len(frame.persons) > 1:
-            raise CaseError(
-                case.case_id,
-                f"{len(frame.persons)} persons in a picture that is looked at as a whole",
-                hint="Set input.boxes=labels.",
-            )
-        return {"height": height, "width": width, "persons": len(persons)}
+        """Size of the picture and persons. Raises `CaseError` where it, or a frame beside it, cannot be used."""
+        from domains.video.pose.checking import check_frame
+
+        return check_frame(case.case_id, self._frame(case), self._clip(case.case_id), self._served.input)
 
     def fit(self, training: Sequence[Case]) -> None:
         """The joints, and how often each is labelled in the training part."""
