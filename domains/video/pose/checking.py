@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from domains.video.pose.crops import lies_outside
 from domains.video.pose.labels import LabelledFrame
 from domains.video.pose.pictures import read_picture
 from domains.video.pose.samples import trainable
@@ -38,8 +39,10 @@ def check_frame(case_id: str, frame: LabelledFrame, clip: Sequence[Path], given:
     if given.boxes == "whole" and len(frame.persons) > 1:
         reason = f"{len(frame.persons)} persons in a picture that is looked at as a whole"
         raise CaseError(case_id, reason, hint="Set input.boxes=labels.")
-    for left, top, wide, high in (one.own_box for one in persons):
-        if not (left < width and top < height and left + wide > 0 and top + high > 0):
-            box = [round(value, 1) for value in (left, top, wide, high)]
-            raise CaseError(case_id, f"box {box} lies outside of its {width} × {height} pixels", hint="Mend its label.")
+    for box in (one.own_box for one in persons):
+        if lies_outside(box, height, width):
+            told = [round(value, 1) for value in box]
+            raise CaseError(
+                case_id, f"box {told} lies outside of its {width} × {height} pixels", hint="Mend its label."
+            )
     return {"height": height, "width": width, "persons": len(persons)}

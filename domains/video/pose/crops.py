@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Crop", "box_around", "whole_box"]
+__all__ = ["Box", "Crop", "box_around", "lies_outside", "whole_box"]
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
@@ -41,6 +41,12 @@ def box_around(points: NDArray[np.floating], known: NDArray[np.bool_]) -> Box:
     middle, size = (low + high) / 2, np.maximum(high - low, _SMALLEST)
     left, top = middle - size / 2
     return float(left), float(top), float(size[0]), float(size[1])
+
+
+def lies_outside(box: Box, height: int, width: int) -> bool:
+    """Whether a box has no part of a picture."""
+    left, top, wide, high = box
+    return not (left < width and top < height and left + wide > 0 and top + high > 0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.video.discovery import discover_videos
-from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside
+from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside, with_boxes
 from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
 from domains.video.pose.pictures import read_picture
@@ -87,8 +87,9 @@ class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses
         self._known = known or {}
 
     def discover(self, inputs: Sequence[Path]) -> list[Item]:
-        """The pictures and videos in files, folders and globs."""
-        return [*discover_pictures(inputs), *discover_videos(_not_pictures(inputs))]
+        """The pictures and videos in files, folders and globs, each with the file of boxes beside it."""
+        found = [*discover_pictures(inputs), *discover_videos(_not_pictures(inputs))]
+        return [replace(item, paths=with_boxes(item.paths[0])) if item.paths else item for item in found]
 
     def read(self, item: Item) -> LoadedFrame | LoadedVideo:
         """Reads a picture with its neighbours, or makes a video ready. Raises `CaseError`."""
