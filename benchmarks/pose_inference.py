@@ -1,8 +1,9 @@
 """Poses of the persons of a frame: all in one batch against one by one.
 
 The same weights, pictures and boxes; all sides cut, normalise, run the network, bring joints back to the picture, and
-give the same joints. One by one runs twice: with the network as it is served (norms merged into convolutions), and with
-the network as it was trained, as a plain loop has it. Sides take turns, frame after frame.
+give the same joints. One by one runs twice: through the product, with the network as it is served (norms merged into
+convolutions), and as the plain loop that one writes for a person at a time, with the network as it was trained. All
+sides keep freed memory, as a worker of `pulvinar predict` does. Sides take turns, frame after frame.
 
     python benchmarks/pose_inference.py
     python benchmarks/pose_inference.py --persons 4 --frames 3 --size 256 192
@@ -29,22 +30,31 @@ def options() -> argparse.Namespace:
     return made.parse_args()
 
 
-def estimator(given: argparse.Namespace, *, served: bool) -> Any:
-    """DSTA on EfficientNet-lite0 with random weights, which do not matter for time; as trained, or as served."""
+def network(given: argparse.Namespace) -> Any:
+    """DSTA on EfficientNet-lite0 as it was trained; with random weights, which do not matter for time."""
     import torch
 
     from domains.video.pose.building import build_network
-    from domains.video.pose.estimating import PoseEstimator
-    from domains.video.pose.network import for_serving
-    from domains.video.pose.settings import InputSettings, ModelSettings
+    from domains.video.pose.settings import ModelSettings
     from domains.video.skeletons.joints import joint_set
 
-    joints = joint_set("coco17")
     torch.manual_seed(0)
-    network = build_network(ModelSettings(weights="none"), joints, frames=given.frames)
+    made = build_network(ModelSettings(weights="none"), joint_set("coco17"), frames=given.frames)
+    return made.to(given.device).to(memory_format=torch.channels_last).eval()
+
+
+def estimator(given: argparse.Namespace) -> Any:
+    """The same network as the product serves it."""
+    import torch
+
+    from domains.video.pose.estimating import PoseEstimator
+    from domains.video.pose.network import for_serving
+    from domains.video.pose.settings import InputSettings
+    from domains.video.skeletons.joints import joint_set
+
     return PoseEstimator(
-        for_serving(network) if served else network,
-        joints,
+        for_serving(network(given)),
+        joint_set("coco17"),
         InputSettings(size=tuple(given.size), frames=given.frames),
         device=torch.device(given.device),
         mirror=False,
@@ -87,6 +97,27 @@ def one_by_one(estimate: Any, clip: Any) -> Any:
     return np.concatenate([estimate([FrameClip(clip.pictures, [box])])[0].points for box in clip.boxes])
 
 
+def plain_loop(network: Any, size: tuple[int, int], device: str) -> Callable[[Any], Any]:
+    """One person after the other: cut, normalise, look, bring back; nothing of the product's way of serving."""
+    import numpy as np
+    import torch
+
+    from domains.video.pose.crops import Crop
+    from domains.video.pose.samples import normalise
+
+    @torch.inference_mode()
+    def look(clip: Any) -> Any:
+        found = []
+        for box in clip.boxes:
+            crop = Crop.around(box.box, size, margin=1.25)
+            frames = torch.from_numpy(normalise([crop.cut(picture) for picture in clip.pictures]))[None]
+            shares = network(frames.to(device)).coordinates[0]
+            found.append(crop.to_picture(shares.double().cpu().numpy()))
+        return np.stack(found)
+
+    return look
+
+
 def contest(sides: dict[str, Callable[[Any], Any]], frames: list[Any]) -> tuple[dict[str, list[Any]], float]:
     """Side → seconds of the clock and of the processor for each frame, and how far their joints lie apart in pixels."""
     import numpy as np
@@ -106,16 +137,19 @@ def contest(sides: dict[str, Callable[[Any], Any]], frames: list[Any]) -> tuple[
 def main() -> None:
     import torch
 
+    from pipelines.allocation import keep_freed_memory
+
     given = options()
     if given.quick:
         given.size, given.turns = (64, 64), 2
     torch.set_num_threads(given.threads)
+    keep_freed_memory()
     about = environment()
-    served, trained = estimator(given, served=True), estimator(given, served=False)
+    served, trained = estimator(given), network(given)
     sides = {
         "in one batch": lambda clip: served([clip])[0].points,
         "one by one": lambda clip: one_by_one(served, clip),
-        "one by one, plain": lambda clip: one_by_one(trained, clip),
+        "one by one, plain": plain_loop(trained, tuple(given.size), given.device),
     }
     taken, apart = contest(sides, clips(given))
     rows, ratios = [], {}

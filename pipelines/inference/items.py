@@ -124,7 +124,10 @@ def _source_key(item: Item) -> str:
 def _source(item: Item, inputs: Sequence[Path]) -> str:
     if not item.paths:
         return ""
-    path = os.path.abspath(item.paths[0] if len(item.paths) == 1 else item.paths[0].parent)
+    first, *others = item.paths
+    # Files that bear its name (labels, boxes) go with the first one; other files make a folder of it.
+    beside = all(one.parent == first.parent and one.name.startswith(f"{first.stem}.") for one in others)
+    path = os.path.abspath(first if beside else first.parent)
     above = [folder for folder in map(os.path.abspath, inputs) if path.startswith(folder.rstrip(os.sep) + os.sep)]
     return os.path.relpath(path, max(above, key=len)) if above else os.path.basename(path)
 

@@ -64,22 +64,23 @@ class TruePerson:
 
 @dataclass(frozen=True, eq=False)
 class FoundPerson:
-    """A person that was found: `(J, 2)` points and a score."""
+    """A person that was found: `(J, 2)` points, NaN for a joint that is not told, and a score."""
 
     points: NDArray[np.floating]
     score: float
 
     @property
     def area(self) -> float:
-        """Of the box around all joints."""
-        sides = self.points.max(0) - self.points.min(0)
-        return float(sides[0] * sides[1])
+        """Of the box around all joints that are told; 0 where none is."""
+        told = self.points[np.isfinite(self.points).all(-1)]
+        return float(np.prod(np.ptp(told, axis=0))) if len(told) else 0.0
 
 
 def object_keypoint_similarity(found: NDArray[np.floating], truth: TruePerson, sigmas: Sequence[float]) -> float:
     """Mean over labelled joints of exp(-d² / (2 area (2 sigma)²)), 0 to 1.
 
-    Where no joint is labelled, distances are those from the box enlarged twofold, and all joints count.
+    Where no joint is labelled, distances are those from the box enlarged twofold, and all joints count. A joint that is
+    not told is infinitely far off.
     """
     variances = (2 * np.asarray(sigmas, np.float64)) ** 2
     if truth.known.any():
@@ -90,7 +91,8 @@ def object_keypoint_similarity(found: NDArray[np.floating], truth: TruePerson, s
         low = np.array([left - width, top - height])
         high = np.array([left + 2 * width, top + 2 * height])
         apart = np.maximum(0, low - found) + np.maximum(0, found - high)
-    exponent = np.square(apart).sum(-1) / variances / (truth.area + _EPS) / 2
+    squared = np.square(apart).sum(-1)
+    exponent = np.where(np.isfinite(squared), squared, np.inf) / variances / (truth.area + _EPS) / 2
     return float(np.exp(-exponent).mean())
 
 

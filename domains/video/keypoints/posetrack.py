@@ -13,7 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HeadedPerson", "ScoredPerson", "posetrack_precision"]
+__all__ = [
+    "HeadedPerson",
+    "MatchedJoints",
+    "ScoredPerson",
+    "joint_precision",
+    "match_joints",
+    "posetrack_precision",
+]
 
 Values = NDArray[np.float64]
 
@@ -57,22 +64,58 @@ def posetrack_precision(
     """
     if len(truths) != len(found):
         raise ValueError(f"{len(found)} pictures of found persons for {len(truths)} of labelled ones")
-    scores: list[list[float]] = [[] for _ in range(joints)]
-    right: list[list[bool]] = [[] for _ in range(joints)]
-    count = np.zeros(joints, int)
-    for labelled, seen in zip(truths, found, strict=True):
-        count += sum((one.known.astype(int) for one in labelled), np.zeros(joints, int))
-        near = _near(labelled, seen, joints, threshold)  # (P, G, J)
-        partner = _partners(labelled, near)
-        for at, person in enumerate(seen):
-            truth = partner.get(at)
-            for joint in range(joints):
-                score = float(person.scores[joint])
-                if score != score or not np.isfinite(person.points[joint]).all():
-                    continue
-                scores[joint].append(score)
-                right[joint].append(truth is not None and bool(near[at, truth, joint]))
-    return np.array([_average(scores[joint], right[joint], int(count[joint])) for joint in range(joints)])
+    pairs = zip(truths, found, strict=True)
+    return joint_precision([match_joints(labelled, seen, joints, threshold=threshold) for labelled, seen in pairs])
+
+
+@dataclass(frozen=True, eq=False)
+class MatchedJoints:
+    """What became of the joints of a picture, whatever other pictures there are.
+
+    Attributes:
+        scores: `(P, J)` of the found persons; NaN for a joint that is not told.
+        right: `(P, J)` bool, whether each lies at that joint of its person's match.
+        labelled: `(J,)`, how often each joint must be found.
+    """
+
+    scores: Values
+    right: NDArray[np.bool_]
+    labelled: NDArray[np.int64]
+
+
+def match_joints(
+    labelled: Sequence[HeadedPerson], seen: Sequence[ScoredPerson], joints: int, *, threshold: float = _NEAR
+) -> MatchedJoints:
+    """Gives the found persons of a picture to its labelled ones, and judges each joint.
+
+    Args:
+        labelled: Labelled persons.
+        seen: Found persons.
+        joints: How many joints there are.
+        threshold: Share of the head up to which a joint is right.
+    """
+    near = _near(labelled, seen, joints, threshold)  # (P, G, J)
+    scores, right = np.full((len(seen), joints), np.nan), np.zeros((len(seen), joints), dtype=bool)
+    for at, person in enumerate(seen):
+        told = np.isfinite(person.points).all(-1)
+        scores[at, told] = person.scores[told]
+    for at, truth in _partners(labelled, near).items():
+        right[at] = near[at, truth]
+    return MatchedJoints(scores, right, sum((one.known.astype(np.int64) for one in labelled), np.zeros(joints, int)))
+
+
+def joint_precision(pictures: Sequence[MatchedJoints]) -> Values:
+    """Average precision of each joint `(J,)` over at least one picture; NaN for a joint that is labelled nowhere."""
+    scores = np.concatenate([one.scores for one in pictures])  # (P, J)
+    right = np.concatenate([one.right for one in pictures])
+    counts = np.sum([one.labelled for one in pictures], 0)
+    told = ~np.isnan(scores)
+    return np.array(
+        [
+            _average(scores[told[:, joint], joint], right[told[:, joint], joint], int(count))
+            for joint, count in enumerate(counts)
+        ]
+    )
 
 
 def _near(
@@ -100,12 +143,11 @@ def _partners(labelled: Sequence[HeadedPerson], near: NDArray[np.bool_]) -> dict
     return {int(best[truth]): truth for truth in range(len(labelled)) if kept[best[truth], truth] > 0}
 
 
-def _average(scores: Sequence[float], right: Sequence[bool], count: int) -> float:
+def _average(scores: Values, right: NDArray[np.bool_], count: int) -> float:
     """Area under the best precision at each recall or a higher one."""
     if not count:
         return float("nan")
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    hits = np.asarray(right, dtype=float)[order].cumsum() if len(scores) else np.zeros(0)
+    hits = right[np.argsort(-scores, kind="stable")].astype(float).cumsum()
     recall = np.concatenate([[0.0], hits / count, [1.0]])
     precision = np.concatenate([[0.0], hits / np.arange(1, len(hits) + 1), [0.0]])
     best = np.maximum.accumulate(precision[::-1])[::-1]

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.video.pose.crops import Box, whole_box
+from domains.video.pose.crops import Box, lies_outside, whole_box
 from pipelines.errors import CaseError
 
-__all__ = ["Detector", "FileBoxes", "FoundBox", "WholePicture", "boxes_beside"]
+__all__ = ["Detector", "FileBoxes", "FoundBox", "WholePicture", "boxes_beside", "with_boxes"]
 
 ENDING = ".boxes.json"
 
@@ -78,23 +78,43 @@ class FileBoxes:
         frames: Mapping[str, Any] = {"0": held} if isinstance(held, list) else held
         if not isinstance(frames, dict) or not all(name.isdecimal() for name in frames):
             raise CaseError(case_id, f"{path.name}: expected a list of boxes, or frame number → list of boxes")
+        self._named = (path.name, case_id)
+        if wrong := [name for name, boxes in frames.items() if not isinstance(boxes, list)]:
+            raise CaseError(case_id, f"{path.name}, frame {wrong[0]}: expected a list of boxes")
         self._frames = {
             int(name): tuple(_box(path, case_id, name, one) for one in boxes) for name, boxes in frames.items()
         }
 
     def __call__(self, picture: NDArray[np.uint8], frame: int) -> tuple[FoundBox, ...]:
-        return self._frames.get(frame, ())
+        """Raises `CaseError` where a box lies outside of the picture, in which nobody can be found then."""
+        height, width = picture.shape[:2]
+        boxes = self._frames.get(frame, ())
+        for box in (one.box for one in boxes):
+            if lies_outside(box, height, width):
+                file, case_id = self._named
+                raise CaseError(
+                    case_id,
+                    f"{file}, frame {frame}: box {list(box)} lies outside of its {width} × {height} pixels",
+                    hint="Boxes are [left, top, width, height] in pixels of the upright picture.",
+                )
+        return boxes
+
+
+def with_boxes(path: Path) -> tuple[Path, ...]:
+    """A picture or video, and `NAME.boxes.json` where that lies beside it: what its poses depend on."""
+    beside = path.with_name(path.stem + ENDING)
+    return (path, beside) if beside.is_file() else (path,)
 
 
 def boxes_beside(path: Path, case_id: str) -> Detector:
     """The boxes in `NAME.boxes.json` beside a picture or video, or the whole picture where there is no such file."""
-    beside = path.with_name(path.stem + ENDING)
-    return FileBoxes(beside, case_id) if beside.is_file() else WholePicture()
+    _, *beside = with_boxes(path)
+    return FileBoxes(beside[0], case_id) if beside else WholePicture()
 
 
 def _box(path: Path, case_id: str, frame: str, given: Any) -> FoundBox:
-    told = given if isinstance(given, dict) else {"box": given[:4], "score": given[4] if len(given) > 4 else 1.0}
     try:
+        told = given if isinstance(given, dict) else {"box": given[:4], "score": given[4] if len(given) > 4 else 1.0}
         left, top, width, height = (float(value) for value in told["box"])
         score = float(told.get("score", 1.0))
     except (KeyError, TypeError, ValueError) as error:

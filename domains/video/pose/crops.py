@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Box", "Crop", "box_around", "whole_box"]
+__all__ = ["Box", "Crop", "box_around", "lies_outside", "whole_box"]
 
 Box = tuple[float, float, float, float]
 """Left, top, width, height in pixels."""
@@ -41,6 +41,12 @@ def box_around(points: NDArray[np.floating], known: NDArray[np.bool_]) -> Box:
     middle, size = (low + high) / 2, np.maximum(high - low, _SMALLEST)
     left, top = middle - size / 2
     return float(left), float(top), float(size[0]), float(size[1])
+
+
+def lies_outside(box: Box, height: int, width: int) -> bool:
+    """Whether a box has no part of a picture."""
+    left, top, wide, high = box
+    return not (left < width and top < height and left + wide > 0 and top + high > 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +105,13 @@ class Crop:
         """Pixels of the input for one pixel of the picture."""
         return math.sqrt(abs(float(np.linalg.det(self.matrix[:, :2]))))
 
-    def cut(self, picture: Pixels) -> Pixels:
-        """`(h, w, 3)` → `(H, W, 3)`, bilinear; averaged first where the picture is much finer than the input."""
+    def cut(self, picture: Pixels, *, out: Pixels | None = None) -> Pixels:
+        """`(h, w, 3)` → `(H, W, 3)`, bilinear; averaged first where the picture is much finer than the input.
+
+        Args:
+            picture: What is cut.
+            out: Where the cut is written, where memory for it is there already.
+        """
         import cv2
 
         matrix, factor = self.matrix, int(1 / max(self.scale, 1e-6))
@@ -111,7 +122,7 @@ class Crop:
             # A pixel of the averaged picture has its centre in the middle of those it is the mean of.
             offset = matrix[:, :2] @ np.full(2, (factor - 1) / 2) + matrix[:, 2]
             matrix = np.column_stack([matrix[:, :2] * factor, offset])
-        cut = cv2.warpAffine(picture, matrix, (self.size[1], self.size[0]), flags=cv2.INTER_LINEAR)
+        cut = cv2.warpAffine(picture, matrix, (self.size[1], self.size[0]), dst=out, flags=cv2.INTER_LINEAR)
         return np.asarray(cut, dtype=np.uint8)
 
     def to_shares(self, points: NDArray[np.floating]) -> Points:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from domains.video.pose.boxes import FoundBox
 from domains.video.pose.crops import Crop, box_around
 from domains.video.pose.network import PoseOutput
-from domains.video.pose.samples import normalise
+from domains.video.pose.samples import normalise_batch
 from domains.video.pose.settings import InputSettings
 from domains.video.skeletons.joints import JointSet
 
@@ -38,10 +38,10 @@ class FramePose:
     """What was seen in a frame, in the order of its boxes.
 
     Attributes:
-        points: float32 `(P, J, 2)`, pixels of the frame.
+        points: float32 `(P, J, 2)`, pixels of the frame; NaN for a joint that the network never saw labelled.
         deviations: float32 `(P, J)`, how far off they may be in pixels (root mean square of an axis); NaN where that
             is not told.
-        scores: float32 `(P, J)` in [0, 1]: how sure a joint is, times the score of the box.
+        scores: float32 `(P, J)` in [0, 1]: how sure a joint is, times the score of the box; 0 for one that is not told.
         boxes: Where each person was looked for.
     """
 
@@ -49,6 +49,17 @@ class FramePose:
     deviations: NDArray[np.float32]
     scores: NDArray[np.float32]
     boxes: tuple[FoundBox, ...]
+
+    @property
+    def told(self) -> NDArray[np.bool_]:
+        """`(P, J)`, which joints have a place."""
+        return np.asarray(np.isfinite(self.points).all(-1))
+
+    @property
+    def sureness(self) -> NDArray[np.float32]:
+        """`(P,)`: the mean score of a person's joints that have a place."""
+        told = self.told
+        return np.asarray((self.scores * told).sum(-1) / np.maximum(told.sum(-1), 1), np.float32)
 
 
 class PoseEstimator:
@@ -63,6 +74,7 @@ class PoseEstimator:
         mirror: Whether the mirrored picture is looked at too.
         batch: Persons at once.
         spread: What sigma is multiplied by to tell deviations (`ResidualFlow.spread`); NaN tells none.
+        taught: `(J,)`, whether a joint was labelled anywhere in training; all were where it is left out.
     """
 
     def __init__(
@@ -76,11 +88,13 @@ class PoseEstimator:
         mirror: bool = True,
         batch: int = 32,
         spread: float = float("nan"),
+        taught: Sequence[bool] | None = None,
     ) -> None:
         self._network = network.to(device).eval()
         self.joints, self.given = joints, given
         self._device, self._precision, self._batch = device, precision, batch
         self._spread = spread
+        self._taught = np.ones(len(joints), bool) if taught is None else np.array(taught, bool)
         self._order = list(joints.mirror) if mirror and joints.flip else None
 
     def __call__(self, clips: Sequence[FrameClip]) -> list[FramePose]:
@@ -96,10 +110,12 @@ class PoseEstimator:
             seen = self._look([persons[at][0] for at in again], closer)
             for whole, near in zip((points, deviations, scores), seen, strict=True):
                 whole[again] = near
+        # What comes out for a joint that nothing was learned of says nothing.
+        points[:, ~self._taught], deviations[:, ~self._taught], scores[:, ~self._taught] = np.nan, np.nan, 0
         return _by_frame(clips, points, deviations, scores)
 
     def _closer(self, points: NDArray[np.float32]) -> Crop:
-        box = box_around(points, np.ones(len(points), bool))
+        box = box_around(points, self._taught)
         return Crop.around(box, self.given.size, margin=self.given.margin)
 
     def _look(
@@ -111,8 +127,11 @@ class PoseEstimator:
         deviations, scores = (np.full((len(crops), joints), fill, np.float32) for fill in (np.nan, 1.0))
         for first in range(0, len(crops), self._batch):
             part = range(first, min(first + self._batch, len(crops)))
-            frames = np.stack([normalise([crops[at].cut(one) for one in clips[at].pictures]) for at in part])
-            shares, sigma = self._run(torch.from_numpy(frames))
+            cuts = np.empty((len(part), self.given.frames, *self.given.size, 3), np.uint8)
+            for row, at in enumerate(part):
+                for cut, picture in zip(cuts[row], clips[at].pictures, strict=True):
+                    crops[at].cut(picture, out=cut)
+            shares, sigma = self._run(torch.from_numpy(cuts))
             for row, at in enumerate(part):
                 points[at] = crops[at].to_picture(shares[row])
                 if sigma is not None:
@@ -120,19 +139,24 @@ class PoseEstimator:
                     scores[at] = 1 - sigma[row].mean(-1)
         return points, deviations, scores
 
-    def _run(self, frames: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-        """Coordinates `(N, J, 2)` and sigma `(N, J, 2)` in shares; with the mirrored clips' where that is asked for."""
-        pinned = frames.pin_memory() if self._device.type == "cuda" else frames
-        moved = pinned.to(self._device, non_blocking=True)  # (N, T, 3, H, W)
-        both = torch.cat([moved, moved.flip(-1)]) if self._order else moved
+    def _run(self, cuts: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Coordinates and sigma `(N, J, 2)` in shares of cuts `(N, T, H, W, 3)`, with the mirrored ones' if asked for.
+
+        Bytes are what is moved and mirrored; they become numbers on the device, all at once.
+        """
+        pinned = cuts.pin_memory() if self._device.type == "cuda" else cuts
+        moved = pinned.to(self._device, non_blocking=True)
+        both = torch.cat([moved, moved.flip(3)]) if self._order else moved
         was_training = self._network.training  # A caller may train the same network in between.
-        self._network.eval()
+        if was_training:
+            self._network.eval()
         half = self._precision != torch.float32
         try:
             with torch.inference_mode(), torch.autocast(self._device.type, self._precision, enabled=half):
-                output: PoseOutput = self._network(both)
+                output: PoseOutput = self._network(normalise_batch(both))
         finally:
-            self._network.train(was_training)
+            if was_training:
+                self._network.train()
         coordinates = output.coordinates.double().cpu().numpy()
         sigma = None if output.sigma is None else output.sigma.double().cpu().numpy()
         if self._order is None:

@@ -98,7 +98,8 @@ def draw_errors(observed: Mapping[str, Observation], joints: JointSet, judge: Ju
     axes.hlines(places, table["p25"], table["p90"], color="0.75", linewidth=2)
     axes.hlines(places, table["p25"], table["p75"], color="#1f77b4", linewidth=6)
     axes.plot(table["median"], places, "|", color="black", markersize=12)
-    axes.set_yticks(places, [f"{row['joint']}  ({row['pck']:.2f})" for row in rows], fontsize=8)
+    told = [f"{row['pck']:.2f}" if row["labelled"] else "not labelled" for row in rows]
+    axes.set_yticks(places, [f"{row['joint']}  ({one})" for row, one in zip(rows, told, strict=True)], fontsize=8)
     axes.set(xlim=(0, None), ylim=(len(joints) - 0.5, -0.5))
     axes.set_xlabel("error in pixels: median, quartiles, up to nine tenths")
     caption = f"Errors of each joint; in brackets its share within {judge.threshold:g} of the {judge.normaliser}."

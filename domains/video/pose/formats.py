@@ -16,6 +16,7 @@ import re
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,18 @@ def read_lsp(path: Path, images: Path, joints: JointSet) -> LabelledSet:
         raise DataError(f"{path.name} cannot be read as arrays: {error}", hint="Check data.file.") from error
     if missing := [name for name in ("joints", "names") if name not in held]:
         raise DataError(f"{path.name} has no array {', '.join(missing)}; it has {', '.join(held) or 'none'}")
-    points, names = held["joints"].astype(np.float32), [str(name) for name in held["names"]]
-    if points.ndim != 3 or points.shape[2] != 2 or len(points) != len(names):
+    points, names = held["joints"], [str(name) for name in held["names"]]
+    if points.dtype.kind not in "fiu" or points.ndim != 3 or points.shape[2] != 2 or len(points) != len(names):
         raise DataError(f"{path.name}: joints {points.shape} for {len(names)} names; allowed are (names, J, 2)")
     if points.shape[1] != len(joints):
         raise JointSetMismatch(
             f"{path.name} has {points.shape[1]} joints, {joints.name} has {len(joints)}", hint="Set data.joints."
         )
+    points = points.astype(np.float32)
     known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(-1) & (points >= 0).all(-1))
     if "visible" in held:
+        if held["visible"].shape != known.shape:
+            raise DataError(f"{path.name}: visible {held['visible'].shape} for joints {points.shape}")
         known &= held["visible"].astype(bool)
     points = np.where(known[..., None], points, 0).astype(np.float32)
     frames = tuple(
@@ -72,7 +76,8 @@ def read_deeplabcut(path: Path, joints: JointSet | None = None, images: Path | N
     """A DeepLabCut table: header rows `scorer`, (`individuals`,) `bodyparts`, `coords`; one row for each picture.
 
     A picture is looked for in `images`, or beside the table, by its name; where there is none of that ending, by
-    another ending. The number in its name orders the sequence. Rows without any coordinate are left out.
+    another ending; one that is not there is found missing when its case is checked. The number in its name orders the
+    sequence. Rows without any coordinate are left out.
 
     Args:
         path: The table.
@@ -80,11 +85,11 @@ def read_deeplabcut(path: Path, joints: JointSet | None = None, images: Path | N
         images: Folder of the pictures.
 
     Raises:
-        DataError: It is no such table, or a picture is not there.
+        DataError: It is no such table.
         JointSetMismatch: It names other joints.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}", hint="Check data.file.") from error
@@ -92,27 +97,25 @@ def read_deeplabcut(path: Path, joints: JointSet | None = None, images: Path | N
     if not {"scorer", "bodyparts", "coords"} <= set(header):
         raise DataError(f"{path.name} is no table of DeepLabCut: it lacks the rows scorer, bodyparts and coords")
     body = rows[len(header) :]
-    # Newer tables cut the path of a picture into three columns, of which two have no header.
-    first = next(at for at, cell in enumerate(header["coords"]) if cell in ("x", "y"))
-    named = tuple(dict.fromkeys(header["bodyparts"][first:]))
-    own = JointSet(path.stem, named, mirrored_by_name(named))
+    first, named, columns = _deeplabcut_columns(path, header)
+    try:
+        own = JointSet(path.stem, named, mirrored_by_name(named))
+    except ValueError as error:
+        raise DataError(f"{path.name}: {error}") from error
     if joints is not None:
         require_same(joints, own, path.name)
-    who = header.get("individuals", header["scorer"])[first:]
-    columns: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
-    for at, (one, part, axis) in enumerate(
-        zip(who, header["bodyparts"][first:], header["coords"][first:], strict=True)
-    ):
-        columns[one][part, axis] = first + at
     folder = images or path.parent
     found, sequence = [], folder.name
     for number, row in enumerate(body, start=len(header) + 1):
+        if not any(row):
+            continue
+        if len(row) < len(header["coords"]):
+            raise DataError(f"{path.name}, line {number}: {len(row)} cells; its header has {len(header['coords'])}")
         persons = tuple(_deeplabcut_persons(path, number, row, columns, named))
         if not persons:
             continue
-        picture = _picture(folder, Path("/".join(cell for cell in row[:first] if cell)).name)
-        if picture is None:
-            raise DataError(f"{path.name}, line {number}: there is no picture {row[first - 1]} in {folder.name}")
+        told = "/".join(cell for cell in row[:first] if cell).replace("\\", "/")  # a table of Windows has backslashes
+        picture = _picture(folder, Path(told).name)
         digits = re.findall(r"\d+", picture.stem)
         found.append(
             LabelledFrame(_safe(picture.stem), picture, persons, sequence, int(digits[-1]) if digits else number)
@@ -139,25 +142,51 @@ def read_coco(path: Path, images: Path, joints: JointSet | None = None) -> Label
         raise DataError(f"{path.name} is no JSON of images and annotations: {error}") from error
     known = joints_of_json(path, held, joints)
     persons: dict[Any, list[LabelledPerson]] = defaultdict(list)
-    for one in annotations:
-        if one.get("image_id") not in pictures:
-            raise DataError(f"{path.name}: an annotation is of image {one.get('image_id')!r}, which is not listed")
-        persons[one["image_id"]].append(_coco_person(path, one, known))
+    for at, one in enumerate(annotations):
+        with _named(f"{path.name}: annotation {at}"):
+            if one["image_id"] not in pictures:
+                raise DataError(f"{path.name}: annotation {at} is of image {one['image_id']!r}, which is not listed")
+            persons[one["image_id"]].append(_coco_person(path, one, known))
     frames, sequences = [], defaultdict(list)
     for key, image in pictures.items():
-        file = images / str(image["file_name"])
-        video = image.get("vid_id", image.get("video_id"))
-        name = str(video) if video is not None else str(image["file_name"])
-        number = int(image.get("frame_id", key if isinstance(key, int) else 0))
-        sequences[name].append(SequenceFrame(number, file))
+        with _named(f"{path.name}: image {key!r}"):
+            told = str(image["file_name"]).replace("\\", "/")
+            video = image.get("vid_id", image.get("video_id"))
+            name = told if video is None else str(video)
+            number = int(image.get("frame_id", key if isinstance(key, int) else 0))
+        sequences[name].append(SequenceFrame(number, images / told))
         if key in persons:
-            frames.append(
-                LabelledFrame(
-                    _safe(str(Path(str(image["file_name"])).with_suffix(""))), file, tuple(persons[key]), name, number
-                )
-            )
+            case = _safe(str(Path(told).with_suffix("")))
+            frames.append(LabelledFrame(case, images / told, tuple(persons[key]), name, number))
     ordered = {name: tuple(sorted(members, key=lambda one: one.number)) for name, members in sequences.items()}
     return LabelledSet(known, tuple(frames), ordered)
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Says which entry of a file of others it was that has a key, a type or a length that nobody can use."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise DataError(f"{what} cannot be used: {type(error).__name__}: {error}") from error
+
+
+def _deeplabcut_columns(
+    path: Path, header: Mapping[str, Sequence[str]]
+) -> tuple[int, tuple[str, ...], dict[str, dict[tuple[str, str], int]]]:
+    """The first column of coordinates, the joints, and individual → (joint, axis) → column."""
+    axes, parts = header["coords"], header["bodyparts"]
+    who = header.get("individuals", header["scorer"])
+    # Newer tables cut the path of a picture into three columns, of which two have no header.
+    first = next((at for at, cell in enumerate(axes) if cell in ("x", "y")), len(axes))
+    if first == len(axes) or not len(axes) == len(parts) == len(who):
+        counts = ", ".join(f"{name} {len(row)}" for name, row in header.items())
+        raise DataError(f"{path.name}: its header rows name no x and y, or have several lengths ({counts})")
+    columns: dict[str, dict[tuple[str, str], int]] = defaultdict(dict)
+    for at in range(first, len(axes)):
+        if parts[at]:
+            columns[who[at]][parts[at], axes[at]] = at
+    return first, tuple(dict.fromkeys(part for part in parts[first:] if part)), columns
 
 
 def _deeplabcut_persons(
@@ -181,11 +210,9 @@ def _deeplabcut_persons(
             yield LabelledPerson(np.where(known[:, None], points, 0).astype(np.float32), known, track=name)
 
 
-def _picture(folder: Path, name: str) -> Path | None:
-    if (folder / name).is_file():
-        return folder / name
-    beside = (folder / f"{Path(name).stem}{ending}" for ending in sorted(PICTURE_ENDINGS))
-    return next((path for path in beside if path.is_file()), None)
+def _picture(folder: Path, name: str) -> Path:
+    beside = [folder / f"{Path(name).stem}{ending}" for ending in sorted(PICTURE_ENDINGS)]
+    return next((path for path in (folder / name, *beside) if path.is_file()), folder / name)
 
 
 def _coco_person(path: Path, one: Mapping[str, Any], joints: JointSet) -> LabelledPerson:
@@ -201,14 +228,16 @@ def _coco_person(path: Path, one: Mapping[str, Any], joints: JointSet) -> Labell
     crowd = bool(one.get("iscrowd", 0)) or bool(one.get("ignore", 0)) or not known.any()
     head = one.get("bbox_head")
     x, y, width, height = (float(value) for value in box) if box else (0.0, 0.0, 0.0, 0.0)
+    boxed = width > 0 and height > 0 and all(map(math.isfinite, (x, y, width, height)))
+    area = one.get("area")
     return LabelledPerson(
         np.where(known[:, None], points[:, :2], 0).astype(np.float32),
         known,
-        (x, y, width, height) if width > 0 and height > 0 else None,
-        float(one.get("area", width * height)),
+        (x, y, width, height) if boxed else None,
+        float(area) if area is not None else width * height if boxed else 0.0,
         _HEAD * math.hypot(float(head[2]), float(head[3])) if head else 0.0,
         crowd,
-        str(one.get("track_id", "")),
+        "" if one.get("track_id") is None else str(one["track_id"]),
     )
 
 

@@ -38,6 +38,10 @@ METRICS: Mapping[str, Metric] = {
     "oks_ap50": Metric("higher", 0.0, "", "the same at a similarity of .50"),
     "oks_ap75": Metric("higher", 0.0, "", "the same at a similarity of .75"),
     "oks_ar": Metric("higher", 0.0, "", "COCO's average recall over the same similarities"),
+    "pckh": Metric("higher", 0.0, "", "share of labelled joints within half of the head", label="PCKh@0.5"),
+    "posetrack_ap": Metric(
+        "higher", 0.0, "", "PoseTrack's average precision of a joint, within half of the head", label="PoseTrack AP"
+    ),
 }
 """What the numbers mean."""
 
@@ -90,14 +94,14 @@ def observe_frame(
     judge: JudgeSettings,
     size: tuple[int, int],
 ) -> Observation:
-    """Errors of all joints, the persons' sizes, and the joints that were found; kept in the run's table."""
+    """Errors of all joints, the persons' sizes, and what was found and how sure; kept in the run's table."""
     persons = judged_persons(frame)
     errors = _errors(case, result, persons, size)
     return {
         "errors": _as_text(errors),
         "sizes": _as_text(_sizes(persons, joints, judge)),
         "points": _as_text(result.points),
-        "scores": _as_text(result.scores.mean(-1)),
+        "scores": _as_text(result.scores),
     }
 
 
@@ -162,7 +166,7 @@ def _matched(frame: LabelledFrame, points: str, scores: str, sigmas: tuple[float
         for one in frame.persons
     ]
     found = [
-        FoundPerson(np.array(one), float(score))
+        FoundPerson(np.array(one, np.float64), float(np.mean(score)))
         for one, score in zip(json.loads(points), json.loads(scores), strict=True)
     ]
     return match_picture(truths, found, sigmas)

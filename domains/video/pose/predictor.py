@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.video.discovery import discover_videos
-from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside
+from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside, with_boxes
 from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
 from domains.video.pose.pictures import read_picture
@@ -87,8 +87,9 @@ class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses
         self._known = known or {}
 
     def discover(self, inputs: Sequence[Path]) -> list[Item]:
-        """The pictures and videos in files, folders and globs."""
-        return [*discover_pictures(inputs), *discover_videos(_not_pictures(inputs))]
+        """The pictures and videos in files, folders and globs, each with the file of boxes beside it."""
+        found = [*discover_pictures(inputs), *discover_videos(_not_pictures(inputs))]
+        return [replace(item, paths=with_boxes(item.paths[0])) if item.paths else item for item in found]
 
     def read(self, item: Item) -> LoadedFrame | LoadedVideo:
         """Reads a picture with its neighbours, or makes a video ready. Raises `CaseError`."""
@@ -132,7 +133,7 @@ class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses
             return write_video(item, result, joints, folder, overlay=self._overlay)
         summary = {
             "persons": len(result.pose.points),
-            "score": _mean(result.pose.scores),
+            "score": _mean(result.pose.sureness),
             "seconds": {name: round(value, 4) for name, value in result.seconds.items()},
         }
         told = {
@@ -147,20 +148,21 @@ class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses
 
 
 def told_persons(pose: FramePose, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Each person as plain values: box, and `[x, y, score]` of each joint in pixels; `deviation` where it is known."""
-    for points, deviations, scores, found in zip(pose.points, pose.deviations, pose.scores, pose.boxes, strict=True):
+    """Each person as plain values: box, and `[x, y, score]` and `deviation` of each joint that has them."""
+    for person, found in enumerate(pose.boxes):
+        points, deviations, scores = pose.points[person], pose.deviations[person], pose.scores[person]
+        places = np.flatnonzero(pose.told[person])
         told: dict[str, Any] = {
             "box": [round(value, 2) for value in found.box],
-            "score": round(float(scores.mean()), 4),
+            "score": round(float(pose.sureness[person]), 4),
         }
         if found.track:
             told["track"] = found.track
         told["keypoints"] = {
-            name: [round(float(x), 2), round(float(y), 2), round(float(score), 4)]
-            for name, (x, y), score in zip(names, points, scores, strict=True)
+            names[at]: [*(round(float(value), 2) for value in points[at]), round(float(scores[at]), 4)] for at in places
         }
-        if np.isfinite(deviations).all():
-            told["deviation"] = {name: round(float(one), 2) for name, one in zip(names, deviations, strict=True)}
+        if np.isfinite(deviations[places]).all():
+            told["deviation"] = {names[at]: round(float(deviations[at]), 2) for at in places}
         yield told
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,10 @@ from pipelines.encoders.statistics import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.errors import CaseError
 from pipelines.task import SampleKey
 
-__all__ = ["PoseSamples", "normalise", "targets_of", "trainable"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["PoseSamples", "normalise", "normalise_batch", "targets_of", "trainable"]
 
 _MEAN, _STD = (np.array(values, np.float32) * 255 for values in (IMAGENET_MEAN, IMAGENET_STD))
 _DRAW = 5
@@ -29,6 +32,17 @@ def normalise(frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
     """Cuts `(H, W, 3)` → `(T, 3, H, W)` float32, with the statistics of ImageNet."""
     stacked = (np.stack(frames).astype(np.float32) - _MEAN) / _STD
     return np.ascontiguousarray(stacked.transpose(0, 3, 1, 2))
+
+
+def normalise_batch(cuts: Tensor) -> Tensor:
+    """Cuts of many clips `(N, T, H, W, 3)` uint8 → `(N, T, 3, H, W)` float32 on their device, as `normalise` has them.
+
+    Channels stay the innermost axis in memory, as convolutions like them, so nothing is copied for their sake.
+    """
+    import torch
+
+    mean, std = (torch.from_numpy(values).to(cuts.device) for values in (_MEAN, _STD))
+    return cuts.to(torch.float32).sub_(mean).div_(std).permute(0, 1, 4, 2, 3)
 
 
 def trainable(frame: LabelledFrame) -> list[LabelledPerson]:

@@ -29,6 +29,8 @@ from pipelines.task import Item, Written
 __all__ = ["VideoPoses", "stream_poses", "write_video"]
 
 _TABLE = "poses.parquet"
+_PARTS = ("x", "y", "score", "deviation")
+"""Columns of a joint; empty where nothing is told."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,7 +162,8 @@ def _persons_by_frame(table: Path, joints: JointSet) -> Iterator[tuple[int, list
                     yield number, waiting
                     waiting = []
                 number = row["frame"]
-                points = np.array([[row[f"{name}_x"], row[f"{name}_y"]] for name in joints.joints])
+                places = [[row[f"{name}_x"], row[f"{name}_y"]] for name in joints.joints]
+                points = np.array(places, np.float64)  # what is not told becomes NaN and is not drawn
                 sure = np.array([row[f"{name}_score"] for name in joints.joints])
                 waiting.append(Person(points, sure, name=row["track"]))
     if waiting:
@@ -171,14 +174,13 @@ def _schema(joints: JointSet) -> Any:
     import pyarrow
 
     numbers = ("seconds", "left", "top", "width", "height", "score")
-    parts = ("x", "y", "score", "deviation")
     return pyarrow.schema(
         [
             ("frame", pyarrow.int64()),
             ("person", pyarrow.int32()),
             ("track", pyarrow.string()),
             *((name, pyarrow.float64() if name == "seconds" else pyarrow.float32()) for name in numbers),
-            *((f"{joint}_{part}", pyarrow.float32()) for joint in joints.joints for part in parts),
+            *((f"{joint}_{part}", pyarrow.float32()) for joint in joints.joints for part in _PARTS),
         ]
     )
 
@@ -189,13 +191,12 @@ def _rows(part: Frames, poses: Sequence[FramePose], joints: JointSet) -> Iterato
             left, top, width, height = found.box
             row: dict[str, Any] = {"frame": int(frame), "person": person, "track": found.track}
             row |= {"seconds": float(seconds), "left": left, "top": top, "width": width, "height": height}
-            row["score"] = float(pose.scores[person].mean())
+            row["score"] = float(pose.sureness[person])
             for place, joint in enumerate(joints.joints):
-                deviation = float(pose.deviations[person, place])
+                x, y = (float(value) for value in pose.points[person, place])
+                told = (x, y, float(pose.scores[person, place]), float(pose.deviations[person, place]))
                 row |= {
-                    f"{joint}_x": float(pose.points[person, place, 0]),
-                    f"{joint}_y": float(pose.points[person, place, 1]),
-                    f"{joint}_score": float(pose.scores[person, place]),
-                    f"{joint}_deviation": deviation if deviation == deviation else None,
+                    f"{joint}_{part}": value if value == value else None
+                    for part, value in zip(_PARTS, told, strict=True)
                 }
             yield row

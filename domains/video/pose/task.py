@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,6 @@ from domains.video.pose.settings import InferenceSettings, InputSettings, JudgeS
 from domains.video.skeletons.joints import JointSet, require_same
 from pipelines.cases import PARTS, Case, CaseTable
 from pipelines.config.section import Section
-from pipelines.errors import CaseError, DataError
 from pipelines.evaluation.metric import Metric
 from pipelines.task import Figure, Item, MetricRow, Observation, Task
 from pipelines.workflow import WorkflowConfig
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from domains.video.pose.predictor import PosePredictor, PoseResult
 
 __all__ = ["PoseTask"]
+
+_log = logging.getLogger(__name__)
 
 _SERVED: dict[str, type[Section]] = {
     "model": ModelSettings,
@@ -70,6 +72,7 @@ class PoseTask(Task):
         self._parts: dict[str, str] = {}
         self._beside: dict[str, frozenset[Path]] = {}
         self._sizes: dict[str, tuple[int, int]] = {}
+        self._in_heads: bool | None = None
 
     def read_cases(self) -> CaseTable:
         """The pictures that `data` names. Raises `JointSetMismatch` where a model knows other joints."""
@@ -79,24 +82,16 @@ class PoseTask(Task):
             require_same(self._plan.joints, found.joints, data.file.name)
         check_normaliser(self._served.judge.normaliser, found.joints)
         table, self._frames = pose_table(found, data)
+        self._in_heads = None
         self._parts = {case.case_id: case.split for case in table}
         self._beside = {part: frozenset(case.paths["image"] for case in table.part(part)) for part in PARTS}
         return table
 
     def check_case(self, case: Case) -> dict[str, Any]:
-        """Size of the picture and persons. Raises `CaseError` where it cannot be read, or nobody is labelled in it."""
-        height, width = self._size(case)
-        frame = self._frame(case)
-        persons = trainable(frame)
-        if not persons:
-            raise CaseError(case.case_id, "no joint of anybody is labelled in it", hint="Label it, or leave it out.")
-        if self._served.input.boxes == "whole" and len(frame.persons) > 1:
-            raise CaseError(
-                case.case_id,
-                f"{len(frame.persons)} persons in a picture that is looked at as a whole",
-                hint="Set input.boxes=labels.",
-            )
-        return {"height": height, "width": width, "persons": len(persons)}
+        """Size of the picture and persons. Raises `CaseError` where it, or a frame beside it, cannot be used."""
+        from domains.video.pose.checking import check_frame
+
+        return check_frame(case.case_id, self._frame(case), self._clip(case.case_id), self._served.input)
 
     def fit(self, training: Sequence[Case]) -> None:
         """The joints, and how often each is labelled in the training part."""
@@ -104,9 +99,8 @@ class PoseTask(Task):
         persons = [one for case in training for one in trainable(self._frame(case))]
         labelled = tuple(int(sum(bool(one.known[place]) for one in persons)) for place in range(len(joints)))
         if missing := [name for name, count in zip(joints.joints, labelled, strict=True) if not count]:
-            raise DataError(
-                f"no training picture has {', '.join(missing)} labelled", hint="Leave the joint out, or label it."
-            )
+            # PoseTrack names ears and labels none: such a joint is in no number, and is never told.
+            _log.warning("no training picture has %s labelled: nothing is learned or told of it", ", ".join(missing))
         self._plan = PosePlan(joints, len(persons), labelled)
 
     def training_data(self, cases: Sequence[Case], *, seed: int) -> PoseSamples:
@@ -170,6 +164,7 @@ class PoseTask(Task):
             mirror=infer.mirror,
             batch=infer.batch,
             spread=spread,
+            taught=[count > 0 for count in self.plan.labelled] or None,
         )
         known = {case_id: self._known(case_id) for case_id in self._frames}
         return PosePredictor(estimator, step=given.step, block=infer.block, overlay=infer.overlay, known=known)
@@ -194,19 +189,17 @@ class PoseTask(Task):
         )
 
     def pooled(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> dict[tuple[str, str], float]:
-        """PCK, its curve and errors over all joints alike."""
+        """PCK, its curve and errors over all joints alike; each joint in heads where the set is judged so."""
+        from domains.video.pose.heads import judge_heads, told_in_heads
         from domains.video.pose.judging import judge_frames
 
         if not self._frames:
             self.read_cases()
-        return judge_frames(
-            cases,
-            observed,
-            self._frames,
-            self._joints(),
-            self._served.judge,
-            lambda case: math.hypot(*self._size(case)),
-        )
+        joints, judge = self._joints(), self._served.judge
+        numbers = judge_frames(cases, observed, self._frames, joints, judge, lambda case: math.hypot(*self._size(case)))
+        if self._in_heads is None:
+            self._in_heads = told_in_heads(self._frames.values(), joints, judge)
+        return numbers | judge_heads(cases, observed, self._frames, joints) if self._in_heads else numbers
 
     def draw(self, case: Case, result: PoseResult) -> list[Figure]:
         """The picture with what was found and what was labelled."""

@@ -41,6 +41,15 @@ def test_items_have_names_of_their_own_whatever_they_were_called(names: list[str
     assert again == found
 
 
+def test_files_that_bear_the_name_of_the_first_do_not_make_a_folder_of_it() -> None:
+    items = [
+        Item("v", (Path("/in/sub/v.mp4"), Path("/in/sub/v.boxes.json"))),
+        Item("series", (Path("/in/series/1.dcm"), Path("/in/series/2.dcm"))),
+    ]
+    found = name_items(items, [Path("/in")], lambda _: None, lambda _: [], lambda _: False, lambda _: "")
+    assert [one.source for one in found] == ["sub/v.mp4", "series"]
+
+
 def test_the_digest_is_that_of_the_content_not_of_the_names(tmp_path: Path) -> None:
     for name, text in (("a", "one"), ("b", "one"), ("c", "two")):
         (tmp_path / name).write_text(text)

@@ -54,6 +54,10 @@ def test_similarity_by_hand_has_doubled_sigmas():
     assert object_keypoint_similarity(at_two_sigma, truth, (sigma, sigma)) == pytest.approx((np.exp(-0.5) + 1) / 2)
     half = TruePerson(truth.points, np.array([True, False]), truth.box, truth.area)
     assert object_keypoint_similarity(at_two_sigma, half, (sigma, sigma)) == pytest.approx(np.exp(-0.5))
+    # A joint that is not told is as far off as can be, and no part of the area.
+    untold = np.array([[0, 0], [np.nan, np.nan]])
+    assert object_keypoint_similarity(untold, truth, (sigma, sigma)) == 0.5
+    assert FoundPerson(np.array([[0, 0], [np.nan, 3], [4, 5]]), 1.0).area == 20
     # Where no joint is labelled, anything within the box enlarged twofold is as near as can be.
     crowd = TruePerson(truth.points, np.zeros(2, bool), truth.box, truth.area)
     assert object_keypoint_similarity(np.array([[-9, 19], [5, 5]]), crowd, (sigma, sigma)) == 1

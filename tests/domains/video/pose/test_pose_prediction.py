@@ -21,6 +21,7 @@ from domains.video.pose.settings import InputSettings
 from domains.video.pose.streaming import stream_poses
 from domains.video.skeletons.joints import JointSet
 from pipelines.errors import CaseError
+from pipelines.inference.fingerprint import FileDigests, item_digest
 from tests.domains.video.conftest import HEIGHT, WIDTH, number_of, write_video
 from tests.domains.video.pose.conftest import dots
 
@@ -215,6 +216,21 @@ def test_pictures_leave_joints_by_name(tmp_path):
     assert gone.problem == "there is no such file"
 
 
+def test_a_picture_depends_on_the_boxes_beside_it(tmp_path):
+    Image.fromarray(dots(np.array([[20.0, 30]]))).save(tmp_path / "one.png")
+    predictor = PosePredictor(PoseEstimator(Finder(), FOUR, InputSettings(size=(96, 128)), device=CPU, mirror=False))
+
+    def state():
+        (item,) = predictor.discover([tmp_path])
+        return item_digest(item, FileDigests())
+
+    digests = [state()]
+    for boxes in ("[[1, 2, 30, 40]]", "[[1, 2, 30, 41]]"):
+        (tmp_path / "one.boxes.json").write_text(boxes)
+        digests.append(state())
+    assert len(set(digests)) == 3
+
+
 def test_boxes_that_are_none_are_named(tmp_path):
     path = tmp_path / "v.boxes.json"
     for text, message in (
@@ -222,9 +238,16 @@ def test_boxes_that_are_none_are_named(tmp_path):
         ('{"a": []}', "expected a list of boxes, or frame number"),
         ("[[1, 2, 3]]", r"frame 0: \[1, 2, 3\] is no box"),
         ("[[1, 2, 0, 4]]", "is empty or not finite"),
+        ("[7]", "frame 0: 7 is no box"),
+        ('{"3": 7}', "frame 3: expected a list of boxes"),
     ):
         path.write_text(text)
         with pytest.raises(CaseError, match=message):
             FileBoxes(path, "v")
+    path.write_text('{"2": [[1, 1, 9, 9]], "3": [[-3, -3, 4, 4], [6, 0, 5, 5]]}')
+    detector, picture = FileBoxes(path, "v"), np.zeros((4, 6, 3), np.uint8)
+    assert [len(detector(picture, frame)) for frame in (0, 2)] == [0, 1]
+    with pytest.raises(CaseError, match=r"frame 3: box \[6\.0, 0\.0, 5\.0, 5\.0\] lies outside of its 6 × 4 pixels"):
+        detector(picture, 3)
     path.unlink()
     assert boxes_beside(tmp_path / "v.mp4", "v")(np.zeros((4, 6, 3), np.uint8), 3)[0].whole
