@@ -49,11 +49,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Excluded:
-    """A case that was set aside, and why."""
+    """A case that was set aside, and why; `expected` where the data set itself leaves it out: nothing is to mend."""
 
     case_id: str
     reason: str
     hint: str = ""
+    expected: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ class CaseTable(Sequence[Case]):
         root: The folder that paths are told relative to, in everything that leaves the machine.
         name: A name for the data set, for tracking.
         excluded: Cases that the reader set aside.
-        about: What the data set says of itself: `classes` (name → value, or tuple of values), `channels` (names).
+        about: What the data set says of itself: `classes` (name → value, or tuple of values), `channels` (names), and
+            `report`, what was counted while reading it (name → number, or name → number of each).
 
     Raises:
         ValueError: An identifier stands twice.

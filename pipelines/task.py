@@ -321,6 +321,7 @@ class TaskEntry:
         join: A `Joiner`, as `module:name`, where results of many items also belong into one table. It should import
             little: it runs in the process that leads a batch, where no model is.
         tables: Whether its items are rows of tables: a table is then what is predicted, not a manifest of files.
+        columns: What a manifest may tell of an item beside its path and its name; it stands in `Item.detail`.
     """
 
     name: str
@@ -328,6 +329,7 @@ class TaskEntry:
     summary: str
     join: str = ""
     tables: bool = False
+    columns: tuple[str, ...] = ()
 
     def load(self) -> type[Task]:
         """Imports the task's class."""

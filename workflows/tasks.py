@@ -27,16 +27,19 @@ TASKS = (
         "domains.reid.retrieval.task:RetrievalTask",
         "pictures of the same person, vehicle or thing, found among others",
         join="domains.reid.index.embedding_files:join_embeddings",
+        columns=("camera", "view"),
     ),
     TaskEntry(
         "reid/classification",
         "domains.reid.classification.task:ClassificationTask",
         "classes that look alike, told apart in pictures",
+        columns=("camera", "view"),
     ),
     TaskEntry(
         "reid/attributes",
         "domains.reid.attributes.task:AttributeTask",
         "pictures compared by one attribute at a time: type, viewpoint",
+        columns=("camera", "view"),
     ),
     TaskEntry(
         "video/skeleton-action",

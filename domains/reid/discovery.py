@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from domains.reid.data.records import PICTURE_SUFFIXES
+from domains.reid.data.files import files_below, is_picture
 from pipelines.caseids import identifier_problem
 from pipelines.task import Item
 
@@ -30,12 +30,14 @@ def discover_pictures(inputs: Sequence[Path]) -> list[Item]:
     problems: list[Item] = []
     for given in inputs:
         if given.is_dir():
-            for path in sorted(given.rglob("*")):
-                if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES and not _hidden(path, given):
+            for path in files_below(given):
+                if is_picture(path) and path.is_file():
                     found.setdefault(path, "-".join(path.relative_to(given).with_suffix("").parts))
+                elif is_picture(path):
+                    problems.append(Item(_safe(path.name, path), (path,), "picture", problem="leads to no file"))
             continue
         for path in _files(given):
-            if path.is_file() and path.suffix.lower() in PICTURE_SUFFIXES:
+            if path.is_file() and is_picture(path):
                 found.setdefault(path, path.stem)
             else:
                 reason = "not a picture by its ending" if path.is_file() else "there is no such file"
@@ -56,10 +58,6 @@ def _files(given: Path) -> Iterator[Path]:
         return
     matched = sorted(glob.glob(str(given), recursive=True)) if glob.has_magic(str(given)) else []
     yield from (Path(name) for name in matched) if matched else iter([given])
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def _safe(name: str, path: Path | None = None) -> str:

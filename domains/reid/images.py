@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.cases import Case
 from pipelines.errors import CaseError
 
-__all__ = ["Fit", "ImageInput", "Pixels", "read_picture", "resized_picture"]
+__all__ = ["Fit", "ImageInput", "Pixels", "picture_or_none", "read_picture", "resized_picture"]
 
 Fit = Literal["stretch", "crop"]
 Pixels = NDArray[np.uint8]
@@ -90,3 +90,11 @@ def read_picture(case_id: str, path: Path) -> Pixels:
 def resized_picture(given: ImageInput, case: Case) -> Pixels:
     """The picture of a case, resized. Raises `CaseError`."""
     return given.resize(read_picture(case.case_id, case.paths["image"]))
+
+
+def picture_or_none(given: ImageInput, case: Case) -> Pixels | None:
+    """The picture of a case, resized, to be shown; None where it cannot be read."""
+    try:
+        return resized_picture(given, case)
+    except CaseError:
+        return None

@@ -144,7 +144,8 @@ class VitSettings(Section):
     views: bool = False
     """Whether the network is told the view."""
     weights: FilePath | None = None
-    """Official ViT or DeiT weights, a .safetensors file or one of PyTorch with tensors alone; null starts at random."""
+    """Official ViT or DeiT weights: a .safetensors file, Google's .npz, or one of PyTorch with tensors alone; null
+    starts at random."""
     attention: AttentionSettings = section_named("full")
     """Mechanism of each block; another one than `full` works on the grid of patches, without a class token."""
     dcal: DcalSettings | None = None

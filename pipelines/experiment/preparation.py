@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from pipelines.errors import CaseError, DataError
 from pipelines.splits import draw_splits
 from pipelines.task import Task
 
-__all__ = ["PreparedCases", "check_cases", "prepare_cases"]
+__all__ = ["PreparedCases", "check_cases", "prepare_cases", "told_excluded"]
+
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,13 @@ def prepare_cases(task: Task, *, advance: Callable[[], None] = lambda: None) -> 
     usable = table.without(item.case_id for item in refused)
     divided, record = draw_splits(usable, task.config.split, task.config.seed)
     return PreparedCases(divided, record, facts, tuple(excluded))
+
+
+def told_excluded(excluded: Sequence[Excluded]) -> list[str]:
+    """Lines about cases that were set aside: the first ones by name, those that the data set leaves out by number."""
+    problems = [item for item in excluded if not item.expected]
+    lines = [f"set aside {item.case_id}: {item.reason}. {item.hint}" for item in problems[:_MOST_TOLD]]
+    if len(problems) > _MOST_TOLD:
+        lines.append(f"set aside {len(problems) - _MOST_TOLD:,} more; excluded.csv and `pulvinar validate` list them")
+    by_rule = Counter(item.reason for item in excluded if item.expected)
+    return lines + [f"left out {count:,}: {reason}" for reason, count in sorted(by_rule.items())]

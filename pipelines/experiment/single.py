@@ -29,7 +29,7 @@ from pipelines.experiment.judgement import (
     summarise_judgement,
     write_tables,
 )
-from pipelines.experiment.preparation import PreparedCases, prepare_cases
+from pipelines.experiment.preparation import PreparedCases, prepare_cases, told_excluded
 from pipelines.experiment.records import save_configuration, track_start, write_excluded
 from pipelines.runs import RunFolder
 from pipelines.splits import apply_splits
@@ -188,8 +188,8 @@ def _prepare(task: Task, run: RunFolder, *, resume: bool, say: Say) -> PreparedC
             write_excluded(run, cases)
     for note in cases.record.get("notes", ()):
         say(note)
-    for excluded in cases.excluded:
-        say(f"set aside {excluded.case_id}: {excluded.reason}. {excluded.hint}")
+    for line in told_excluded(cases.excluded):
+        say(line)
     return cases
 
 

@@ -57,7 +57,7 @@ def evaluate_model(
     import torch
 
     from pipelines.experiment.judgement import judge_cases, summarise_judgement, write_tables
-    from pipelines.experiment.preparation import prepare_cases
+    from pipelines.experiment.preparation import prepare_cases, told_excluded
     from pipelines.modelfolder import load_model
     from pipelines.training import choose_device
 
@@ -75,8 +75,8 @@ def evaluate_model(
         raise DataError(
             f"the {part} part has no cases", hint=f"`--part` takes {', '.join(PARTS)}; `pulvinar plan` shows the parts."
         )
-    for item in prepared.excluded:
-        say(f"set aside {item.case_id}: {item.reason}. {item.hint}")
+    for line in told_excluded(prepared.excluded):
+        say(line)
     say(f"judging {len(judged)} cases")
     judgement = judge_cases(task, task.predictor(loaded.network, device=chosen_device), judged)
     summary = summarise_judgement(task, judgement, config.evaluate, seed=config.seed)

@@ -178,8 +178,13 @@ class _Batch:
 
     def _work(self, scheduler: Scheduler, inputs: Sequence[Path]) -> None:
         decider = Decider(self._source, self._folder, self._ledger.records(), self._digests)
-        tables = isinstance(self._source, TableSource) and self._source.reads_tables
-        items, places = expand_inputs(inputs, lambda paths: scheduler.discover(tuple(paths)), tables=tables)
+        given = self._source if isinstance(self._source, TableSource) else None
+        items, places = expand_inputs(
+            inputs,
+            lambda paths: scheduler.discover(tuple(paths)),
+            tables=given is not None and given.reads_tables,
+            columns=() if given is None else given.columns,
+        )
         if self._must_stop():
             return
         found = name_items(

@@ -1,6 +1,6 @@
 """Manifests: tables or lists of what to predict, in place of files and folders.
 
-    .csv .tsv .parquet   columns `path` and, if wanted, `item_id`
+    .csv .tsv .parquet   columns `path` and, if wanted, `item_id` and what else the task is told of an item (its camera)
     .jsonl .ndjson       one object a line with the same keys
     .txt .lst            one path a line; empty lines and lines that begin with # are left out
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ _TABLES = (".csv", ".tsv", ".parquet", ".txt")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One line of a manifest: what to read, the name it is to have (or none), and where it is written."""
+    """One line of a manifest: what to read, the name it is to have (or none), where it stands, what is told of it."""
 
     path: Path
     item_id: str
     where: str
+    detail: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_manifest(path: Path) -> bool:
@@ -39,8 +40,8 @@ def is_manifest(path: Path) -> bool:
     return path.suffix.lower() in _READERS and path.is_file()
 
 
-def read_manifest(path: Path) -> list[ManifestRow]:
-    """All rows. Raises `DataError` when the file is no manifest."""
+def read_manifest(path: Path, columns: Sequence[str] = ()) -> list[ManifestRow]:
+    """All rows, with what they tell in `columns`. Raises `DataError` when the file is no manifest."""
     try:
         rows = list(_READERS[path.suffix.lower()](path))
     except (OSError, ValueError, csv.Error) as error:
@@ -55,14 +56,22 @@ def read_manifest(path: Path) -> list[ManifestRow]:
                 hint="A manifest has a column 'path' and may have 'item_id'.",
             )
         target = str(row["path"] or "").strip()
-        name = row.get("item_id")
-        named = "" if name is None or name != name else str(name).strip()
-        manifest.append(ManifestRow(Path(os.path.abspath(path.parent / target)) if target else Path(), named, where))
+        place = Path(os.path.abspath(path.parent / target)) if target else Path()
+        told = {name: text for name in columns if (text := _text(row.get(name)))}
+        manifest.append(ManifestRow(place, _text(row.get("item_id")), where, told))
     return manifest
 
 
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value).strip()
+
+
 def expand_inputs(
-    inputs: Sequence[Path], discover: Callable[[Sequence[Path]], list[Item]], *, tables: bool = False
+    inputs: Sequence[Path],
+    discover: Callable[[Sequence[Path]], list[Item]],
+    *,
+    tables: bool = False,
+    columns: Sequence[str] = (),
 ) -> tuple[list[Item], list[Path]]:
     """The items of files, folders, globs and manifests, and the inputs that their places are told relative to.
 
@@ -72,10 +81,11 @@ def expand_inputs(
         inputs: What the user named.
         discover: The items in files, folders and globs.
         tables: Whether tables and texts are inputs themselves; of manifests, JSON lines are then left.
+        columns: Columns of manifests that go into `Item.detail`.
     """
     manifests = [path for path in inputs if is_manifest(path) and not (tables and path.suffix.lower() in _TABLES)]
     plain = [path for path in inputs if path not in manifests]
-    rows = [row for path in manifests for row in read_manifest(path)]
+    rows = [row for path in manifests for row in read_manifest(path, columns)]
     present = list(dict.fromkeys(row.path for row in rows if row.path.name and row.path.exists()))
     items = discover(plain) if plain else []
     below = _by_row(discover(present), present) if present else {}
@@ -109,10 +119,8 @@ def _row_items(row: ManifestRow, below: dict[Path, list[Item]]) -> Iterator[Item
     if not found:
         yield Item(name, (row.path,), problem=f"{row.where}: nothing that can be read was found in {row.path.name}")
     for item in found:
-        if not row.item_id:
-            yield item
-        else:
-            yield replace(item, item_id=row.item_id if len(found) == 1 else f"{row.item_id}_{item.item_id}")
+        name = item.item_id if not row.item_id else row.item_id if len(found) == 1 else f"{row.item_id}_{item.item_id}"
+        yield replace(item, item_id=name, detail={**item.detail, **row.detail})
 
 
 Rows = Iterator[tuple[int, dict[str, Any]]]
@@ -134,7 +142,8 @@ def _read_parquet(path: Path) -> Rows:
         table = pq.read_table(path)
     except pa.ArrowException as error:
         raise ValueError(str(error)) from error
-    names = [name for name in table.column_names if name.lower() in ("path", "item_id")] or table.column_names
+    # What is no single value is nothing that a manifest tells; embeddings would take long to unpack.
+    names = [name for name in table.column_names if not pa.types.is_nested(table.schema.field(name).type)]
     for number, row in enumerate(table.select(names).to_pylist(), start=1):
         yield number, {name.lower(): value for name, value in row.items()}
 

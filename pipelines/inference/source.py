@@ -42,11 +42,15 @@ class PredictorSource(Protocol):
 
 @runtime_checkable
 class TableSource(Protocol):
-    """A source whose items may be rows of tables."""
+    """A source that says what tables are to it."""
 
     @property
     def reads_tables(self) -> bool:
-        """Whether they are, so that a table is no manifest."""
+        """Whether its items are rows of tables, so that a table is no manifest."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What it is told of an item by a manifest."""
 
 
 @runtime_checkable
@@ -121,6 +125,11 @@ class ModelSource:
     def reads_tables(self) -> bool:
         """Whether the task's items are rows of tables."""
         return bool(self.task and find_task(self.task).tables)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a manifest may tell the task of an item."""
+        return find_task(self.task).columns if self.task else ()
 
     @property
     def joins(self) -> bool:

@@ -100,7 +100,7 @@ def read_run(run: RunFolder) -> RunContents:
         name=str(status.get("name") or run.root.resolve().name),
         status=status,
         config=config,
-        settings=reader.yaml(config),
+        settings=reader.yaml(run.config),
         provenance=reader.json(run.provenance, "where each setting came from (provenance.json)"),
         environment=reader.json(run.environment, "the environment (environment.json)"),
         cases=reader.table(run.cases, "the table of cases (cases.csv)"),
@@ -148,14 +148,22 @@ class _Reader:
             return {}
         return value if isinstance(value, dict) else {}
 
-    def yaml(self, text: str) -> dict[str, Any]:
+    def yaml(self, path: Path) -> dict[str, Any]:
+        """The values of a file. It is read before it is scrubbed: what stands for a path need not be YAML."""
         import yaml
 
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
+            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
             return {}
-        return value if isinstance(value, dict) else {}
+        return self._scrubbed(value) if isinstance(value, dict) else {}
+
+    def _scrubbed(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._scrubbed(entry) for key, entry in value.items()}
+        if isinstance(value, list):
+            return [self._scrubbed(entry) for entry in value]
+        return self._scrubber.text(value) if isinstance(value, str) else value
 
     def table(self, path: Path, what: str) -> list[Row]:
         text = self.text(path, what)

@@ -120,3 +120,13 @@ def test_images_without_a_model_are_refused(index: Path, gallery: Path, tmp_path
     code, _, error = call(capsys, "search", index, gallery / "images" / "anna" / "1_a.png")
     assert code == ExitCode.USAGE
     assert "the index names none" in error
+
+
+@pytest.mark.parametrize("rate", ["0", "1", "-0.1", "nan"])
+def test_a_rate_that_is_none_is_refused_before_anything_is_embedded(
+    gallery: Path, tmp_path: Path, rate, capsys
+) -> None:
+    code, _, error = call(capsys, "index", gallery, "--out", tmp_path / "new", "--false-match-rate", rate)
+    assert code == ExitCode.USAGE
+    assert "is no share of pairs" in error
+    assert not (tmp_path / "new").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from workflows.console import next_steps, print_json, print_table, say
 
 if TYPE_CHECKING:
     from domains.reid.index.embedding_files import StoredEmbeddings
-    from domains.reid.index.embedding_images import FailedImage
+    from domains.reid.index.embedding_images import FailedImage, LabelledImage
     from domains.reid.index.search import Found
 
 __all__ = ["reid"]
@@ -62,29 +63,36 @@ def make_index(
 ) -> int:
     """Embed a gallery and write an index of it. An index that is there is replaced in one step."""
     from domains.reid.index.embedding_files import holds_embeddings, read_embeddings
+    from domains.reid.index.embedding_images import FailedImage, LabelledImage
     from domains.reid.index.gallery import write_index
     from domains.reid.index.labels import add_labels, labelled_images
     from domains.reid.index.operating_point import gallery_threshold
 
-    root = images or (None if holds_embeddings(gallery) else gallery)
-    labels = None
-    if pattern is not None or table is not None:
-        labels = labelled_images(
-            root or (table.parent if table else gallery), pattern=pattern, identity=identity, table=table
+    if false_match_rate is not None and not 0 < false_match_rate < 1:
+        raise ConfigurationError(
+            f"--false-match-rate {false_match_rate:g} is no share of pairs",
+            hint="Give a number above 0 and below 1, such as 0.001.",
         )
+    root = images or (None if holds_embeddings(gallery) else gallery)
+    labels, left_out = None, dict[str, str]()
+    if pattern is not None or table is not None:
+        below = root or (table.parent if table else gallery)
+        labels, left_out = labelled_images(below, pattern=pattern, identity=identity, table=table)
     failed: list[FailedImage] = []
     if holds_embeddings(gallery):
         stored = read_embeddings(gallery)
         _check_digest(stored, model)
         if labels is not None:
-            stored = add_labels(stored, labels, root or (table.parent if table else gallery))
+            stored = add_labels(stored, labels, below)
     elif model is None:
         raise ConfigurationError(
             f"{gallery} holds no embeddings, and images need a model",
             hint=f"pulvinar reid index {gallery} --model MODEL --out {out}",
         )
     else:
-        stored, failed = _embed(model, [gallery], labels, gallery, device)
+        images_named = [LabelledImage(gallery)] if labels is None else labels
+        stored, failed = _embed(model, images_named, (), gallery, device)
+        failed += [FailedImage(name, reason) for name, reason in left_out.items()]
     chosen = None if false_match_rate is None else gallery_threshold(stored, false_match_rate)
     index = write_index(out, stored, threshold=chosen, model=model, images=root)
     code = ExitCode.SOME_FAILED if failed else ExitCode.OK
@@ -135,7 +143,7 @@ def search_index(
         Path | None, typer.Option(metavar="FOLDER", help="Where the gallery's images lie now, for the picture.")
     ] = None,
     query_images: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Where the queries' images lie, when embeddings are searched.")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the queries' images, which the pattern is below.")
     ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every image, however many there are.")] = False,
     device: DeviceOption = "auto",
@@ -153,7 +161,7 @@ def search_index(
     root = query_images or _common_folder(queries)
     labels = None
     if pattern is not None or table is not None:
-        labels = labelled_images(root, pattern=pattern, identity=identity, table=table)
+        labels, _ = labelled_images(root, pattern=pattern, identity=identity, table=table)
     asked, failed = _read_queries(queries, model or opened.place("model"), labels, root, device)
     found = search_gallery(
         opened,
@@ -179,7 +187,10 @@ def search_index(
         return code
     for one in found:
         columns = ("rank", "score", "identity", "camera", "image", "")
-        rows = [(hit.rank, hit.score, hit.identity, hit.camera, hit.item, hit.status) for hit in one.hits]
+        rows = [
+            ("–" if hit.status == "junk" else hit.rank, hit.score, hit.identity, hit.camera, hit.item, hit.status)
+            for hit in one.hits
+        ]
         print_table(columns, rows, title=f"{one.query} → {one.answer}")
     _tell_failures(failed)
     next_steps({"picture": picture} if picture else {}, [])
@@ -208,27 +219,27 @@ def delete(
 
 
 def _embed(
-    model: Path, paths: list[Path], labels: list[Any] | None, root: Path, device: str
+    model: Path, images: Sequence[LabelledImage], labels: Sequence[LabelledImage], root: Path, device: str
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
-    from domains.reid.index.embedding_images import LabelledImage, embed_images
+    from domains.reid.index.embedding_images import embed_images
     from workflows.commands.prediction import known_device
 
-    missing = [str(path) for path in paths if not path.exists()]
+    missing = [str(image.path) for image in images if not image.path.exists()]
     if missing:
         raise ConfigurationError(f"there is no {', '.join(missing[:3])}")
-    images = [LabelledImage(path) for path in paths] if labels is None else labels
 
     def report(done: int, total: int) -> None:
         if done % 1000 == 0 or (done == total and total > 100):
             say(f"{done:,} of {total:,} images embedded")
 
-    return embed_images(model, images, root=root, device=known_device(device), report=report)
+    return embed_images(model, images, root=root, labels=labels, device=known_device(device), report=report)
 
 
 def _read_queries(
-    queries: list[Path], model: Path | None, labels: list[Any] | None, root: Path, device: str
+    queries: list[Path], model: Path | None, labels: Sequence[LabelledImage] | None, root: Path, device: str
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
     from domains.reid.index.embedding_files import holds_embeddings, read_embeddings
+    from domains.reid.index.embedding_images import LabelledImage
     from domains.reid.index.labels import add_labels
 
     if len(queries) == 1 and holds_embeddings(queries[0]):
@@ -236,7 +247,7 @@ def _read_queries(
         return (stored if labels is None else add_labels(stored, labels, root)), []
     if model is None:
         raise ConfigurationError("images need a model, and the index names none", hint="Give --model MODEL.")
-    return _embed(model, queries, labels, root, device)
+    return _embed(model, [LabelledImage(path) for path in queries], labels or (), root, device)
 
 
 def _check_digest(stored: StoredEmbeddings, model: Path | None) -> None:

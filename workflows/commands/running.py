@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +15,14 @@ from workflows.commands.arguments import JsonOption, Overrides, WorkflowArgument
 from workflows.console import next_steps, print_json, print_table, say
 
 if TYPE_CHECKING:
+    from pipelines.cases import CaseTable, Excluded
     from pipelines.config import ResolvedWorkflow
     from pipelines.experiment.preparation import PreparedCases
     from pipelines.task import Task
 
 __all__ = ["explain", "load", "plan", "print_summary", "run", "validate"]
+
+_SHOWN_OF_ONE_REASON = 20
 
 
 def load(workflow: str, overrides: list[str] | None) -> ResolvedWorkflow:
@@ -121,6 +126,7 @@ def validate(workflow: WorkflowArgument, overrides: Overrides = None, json: Json
     table = task.read_cases()
     facts, refused = check_cases(task, table.cases)
     excluded = [*table.excluded, *refused]
+    problems = [item for item in excluded if not item.expected]
     if facts:
         draw_splits(table.without(item.case_id for item in refused), resolved.config.split, resolved.config.seed)
     if json:
@@ -128,17 +134,20 @@ def validate(workflow: WorkflowArgument, overrides: Overrides = None, json: Json
             {
                 "cases": len(facts) + len(excluded),
                 "usable": len(facts),
-                "problems": [{"case_id": x.case_id, "reason": x.reason, "hint": x.hint} for x in excluded],
+                "problems": [{"case_id": x.case_id, "reason": x.reason, "hint": x.hint} for x in problems],
+                "left_out": [{"case_id": x.case_id, "reason": x.reason} for x in excluded if x.expected],
+                "report": table.about.get("report"),
             }
         )
     else:
+        _print_reading(table)
         typer.echo(f"{len(facts)} of {len(facts) + len(excluded)} cases can be used")
-        if excluded:
-            print_table(("case", "reason", "what to do"), [(x.case_id, x.reason, x.hint) for x in excluded])
+        if problems:
+            _print_problems(problems)
         next_steps({}, [_command("plan" if facts else "validate", workflow, overrides)])
     if not facts:
         raise DataError("no case can be used", hint="The table above says why.")
-    return ExitCode.DATA if excluded else ExitCode.OK
+    return ExitCode.DATA if problems else ExitCode.OK
 
 
 def explain(
@@ -167,6 +176,29 @@ def _task(resolved: ResolvedWorkflow) -> Task:
 
 def _command(verb: str, workflow: str, overrides: list[str] | None) -> str:
     return " ".join(["pulvinar", verb, workflow, *(overrides or ())])
+
+
+def _print_reading(table: CaseTable) -> None:
+    """What was counted while the cases were read, where the reader of the data set counts anything."""
+    rows = []
+    for name, value in table.about.get("report", {}).items():
+        counted = [f"{number:,} {what}" for what, number in value.items()] if isinstance(value, Mapping) else [value]
+        rows += [(name if first == 0 else "", told) for first, told in enumerate(counted)]
+    if rows:
+        print_table(("read", ""), rows)
+        typer.echo()
+
+
+def _print_problems(problems: Sequence[Excluded]) -> None:
+    """Single cases under the reason that they share; of many alike, the first ones."""
+    shown, count = [], Counter[str]()
+    for item in problems:
+        count[item.reason] += 1
+        if count[item.reason] <= _SHOWN_OF_ONE_REASON:
+            shown.append((item.case_id, item.reason, item.hint))
+    more = {reason: found - _SHOWN_OF_ONE_REASON for reason, found in count.items() if found > _SHOWN_OF_ONE_REASON}
+    shown += [(f"{found:,} more", reason, "--json lists all") for reason, found in more.items()]
+    print_table(("case", "reason", "what to do"), shown)
 
 
 def _print_parts(cases: PreparedCases) -> None:

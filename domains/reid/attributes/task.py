@@ -120,6 +120,16 @@ class AttributeTask(PictureTask):
         """Nothing."""
         return []
 
+    def draw_set(self, cases: Sequence[Case], observed: Mapping[str, Observation]) -> list[Figure]:
+        """Ranked lists of the worst queries of each attribute, and of the best one."""
+        from domains.reid.attributes.drawing import draw_attribute
+
+        return [
+            figure
+            for place, attribute in enumerate(self.attributes)
+            for figure in draw_attribute(cases, observed, attribute, place, self.given)
+        ]
+
     def check_cases_fit(self) -> None:
         """Any pictures can be compared."""
 

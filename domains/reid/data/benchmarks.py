@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from domains.reid.data.records import PICTURE_SUFFIXES, ImageRecord, Records, record_name
+from domains.reid.data.files import files_below
+from domains.reid.data.lists import list_lines, veri_attributes
+from domains.reid.data.records import ImageRecord, Records, record_name
 from domains.reid.data.settings import BenchmarkData, CubData, VehicleIdData
 from pipelines.errors import DataError
 
@@ -35,6 +37,7 @@ _FOLDERS = {
     "dukemtmc": ("bounding_box_train", "query", "bounding_box_test"),
     "veri776": ("image_train", "image_query", "image_test"),
 }
+_LABEL_FILES = {"veri776": ("train_label.xml", "test_label.xml")}
 _DISTRACTOR = "0000"
 _JUNK = "-1"
 _MSMT_LISTS = {
@@ -49,23 +52,28 @@ def read_benchmark(settings: BenchmarkData) -> Records:
     """Reads Market-1501, DukeMTMC-reID, MSMT17 or VeRi-776.
 
     Junk pictures of Market-1501 (identity -1) are skipped: the benchmark's evaluation takes no notice of them.
-    Distractors (0000) are part of the gallery and nobody's match.
+    Distractors (0000) are part of the gallery and nobody's match. VeRi-776 tells colour and type of each vehicle in
+    `train_label.xml` and `test_label.xml`; where they are there, these are attributes.
 
     Raises:
-        DataError: A folder or list of the benchmark is missing, or no picture can be used.
+        DataError: A folder or list of the benchmark is missing, a list cannot be read, or no picture can be used.
     """
     if settings.format == "msmt17":
         return _read_msmt17(settings.root)
     records = Records(settings.root)
+    attributes: dict[str, Mapping[str, str]] = {}
+    for name in _LABEL_FILES.get(settings.format, ()):
+        if (settings.root / name).is_file():
+            attributes |= veri_attributes(settings.root / name)
     for folder, (part, role) in zip(
         _FOLDERS[settings.format], (("train", ""), ("test", "query"), ("test", "gallery")), strict=True
     ):
-        for path in _pictures(_needed(settings.root / folder, settings.format)):
+        for path in records.pictures(files_below(_needed(settings.root / folder, settings.format))):
             matched = _NAMES[settings.format].match(path.stem)
             if matched is None:
                 records.skip(path, "the name is not one of this benchmark")
             elif matched["identity"] == _JUNK:
-                records.skip(path, "junk picture, which the benchmark does not judge")
+                records.skip(path, "junk picture, which the benchmark does not judge", by_rule=True)
             elif matched["identity"] == _DISTRACTOR and settings.format == "market1501" and role != "gallery":
                 records.skip(path, "a distractor outside the gallery")
             else:
@@ -78,6 +86,7 @@ def read_benchmark(settings: BenchmarkData) -> Records:
                         camera=matched["camera"].lstrip("0") or "0",
                         part=part,
                         role=role,
+                        attributes=attributes.get(path.name, {}),
                     )
                 )
     return _checked(records, settings.format)
@@ -90,7 +99,7 @@ def _read_msmt17(root: Path) -> Records:
         folders = [root / folder for folder in (part, f"mask_{part}_v2") if (root / folder).is_dir()]
         if not folders:
             raise DataError(f"msmt17: no folder {part!r} in {root.name!r}", hint="Check `data.root`.")
-        for number, words in _lines(_needed(root / name, "msmt17"), 2):
+        for number, words in list_lines(_needed(root / name, "msmt17"), 2):
             path = folders[0] / words[0]
             camera = path.stem.split("_")
             if not path.is_file():
@@ -121,7 +130,7 @@ def read_vehicleid(settings: VehicleIdData) -> Records:
     lists = root / "train_test_split"
     for name, part in (("train_list.txt", "train"), (f"test_list_{settings.test_list}.txt", "test")):
         pictures: dict[str, list[Path]] = defaultdict(list)
-        for _, words in _lines(_needed(lists / name, "vehicleid"), 2):
+        for _, words in list_lines(_needed(lists / name, "vehicleid"), 2):
             path = root / "image" / f"{words[0]}.jpg"
             if path.is_file():
                 pictures[words[1]].append(path)
@@ -145,8 +154,10 @@ def read_cub(settings: CubData) -> Records:
     root, records = settings.root, Records(settings.root)
     tables = {}
     for name in ("images.txt", "image_class_labels.txt", "train_test_split.txt"):
-        tables[name] = {words[0]: words[1] for _, words in _lines(_needed(root / name, "cub"), 2)}
-    classes = dict(words for _, words in _lines(root / "classes.txt", 2)) if (root / "classes.txt").is_file() else {}
+        tables[name] = {words[0]: words[1] for _, words in list_lines(_needed(root / name, "cub"), 2)}
+    classes = (
+        dict(words for _, words in list_lines(root / "classes.txt", 2)) if (root / "classes.txt").is_file() else {}
+    )
     numbers = sorted(set(tables["image_class_labels.txt"].values()), key=lambda text: (len(text), text))
     seen = set(numbers[: (len(numbers) + 1) // 2])
     for number, written in tables["images.txt"].items():
@@ -168,23 +179,6 @@ def read_cub(settings: CubData) -> Records:
                 )
             )
     return _checked(records, "cub")
-
-
-def _pictures(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith("."):
-            yield path
-
-
-def _lines(path: Path, words: int) -> Iterator[tuple[int, list[str]]]:
-    """Number and words of each line that is not blank. Raises `DataError` where a line has too few words."""
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        found = line.split()
-        if not found:
-            continue
-        if len(found) < words:
-            raise DataError(f"{path.name}, line {number}: {line!r} has {len(found)} words, {words} are needed")
-        yield number, found
 
 
 def _needed(path: Path, name: str) -> Path:

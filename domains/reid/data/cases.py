@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Literal
 
 from domains.reid.data.benchmarks import read_benchmark, read_cub, read_vehicleid
@@ -41,7 +42,11 @@ def case_table(records: Records, *, group: Literal["identity", "image"]) -> Case
     Raises:
         DataError: Two pictures have one name, a name cannot be used, or no picture is left.
     """
-    cases, excluded = [], [Excluded(name, reason) for name, reason in sorted(records.skipped.items())]
+    cases = []
+    excluded = [
+        Excluded(name, reason, expected=name in records.by_rule) for name, reason in sorted(records.skipped.items())
+    ]
+    seen: dict[str, ImageRecord] = {}
     for record in sorted(records.used, key=lambda record: record.name):
         name = normal_identifier(record.name)
         problem = identifier_problem(name)
@@ -50,13 +55,21 @@ def case_table(records: Records, *, group: Literal["identity", "image"]) -> Case
         if problem:
             excluded.append(Excluded(record.name, problem, "Rename the file."))
             continue
+        if name in seen:
+            told = " and ".join(str(_below(records.root, one.path)) for one in (seen[name], record))
+            raise DataError(
+                f"two pictures have the name {name!r}: {told}",
+                hint="Names are made of folders and file names without their ending; rename one of them.",
+            )
+        seen[name] = record
         cases.append(_case(dataclasses.replace(record, name=name), group))
     if not cases:
         raise DataError(f"none of {records.found} pictures can be used; the first: {excluded[0].reason}")
-    try:
-        return CaseTable(tuple(cases), records.root, records.root.name, tuple(excluded), {"report": records.report()})
-    except ValueError as error:
-        raise DataError(str(error), hint="Pictures that differ in their ending only need different names.") from error
+    return CaseTable(tuple(cases), records.root, records.root.name, tuple(excluded), {"report": records.report()})
+
+
+def _below(root: Path, path: Path) -> Path:
+    return path.relative_to(root) if path.is_relative_to(root) else path
 
 
 def _case(record: ImageRecord, group: Literal["identity", "image"]) -> Case:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from domains.reid.data.records import PICTURE_SUFFIXES, ImageRecord, Records, record_name
+from domains.reid.data.files import files_below
+from domains.reid.data.records import ImageRecord, Records, record_name
 from domains.reid.data.settings import IdentityFolders
 from pipelines.errors import DataError
 
@@ -33,9 +34,7 @@ def read_identity_folders(settings: IdentityFolders) -> Records:
     # A number that identities are made of says nothing more about them.
     counted = {name for name, _ in _PIECE.findall(template)}
     records = Records(root)
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES or path.name.startswith(".") or not path.is_file():
-            continue
+    for path in records.pictures(files_below(root)):
         relative = path.relative_to(root)
         matched = expression.fullmatch(relative.as_posix())
         if matched is None:

@@ -95,13 +95,14 @@ class IdentityFolders(Section):
 
 
 class IdentityTable(Section):
-    """A CSV file with the columns `path, identity` and, where known, `camera, split, view, track, role`."""
+    """A table with the columns `path, identity` and, where known, `camera, split, view, track, role`."""
 
     format: Literal["csv"] = "csv"
     """A table that you write."""
     file: FilePath
-    """The table, with one header row; further columns are attributes. `split` is `train`, `validation`, `test`, or
-    `query` and `gallery` (both of the test part); `role` says `query` or `gallery` in any part."""
+    """The table (`.csv`, `.tsv` or `.parquet`), with one header row; others are attributes. `split` is `train`,
+    `validation`, `test`, or `query` and `gallery` (both of the test part); `role` says `query` or `gallery` in any
+    part."""
     root: FilePath | None = None
     """Folder that paths in the table are relative to; empty: the folder of the table."""
 

@@ -54,6 +54,7 @@ def embed_images(
     images: Sequence[LabelledImage],
     *,
     root: Path,
+    labels: Sequence[LabelledImage] = (),
     device: str = "auto",
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
@@ -63,6 +64,8 @@ def embed_images(
         model: Model folder or run folder.
         images: Files and folders.
         root: What places are told relative to.
+        labels: What is known of images that lie in these folders; of those that `images` does not name, nothing is
+            embedded.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         report: Told how many of how many are done.
 
@@ -74,7 +77,7 @@ def embed_images(
 
     source = ModelSource.of(model, device=device, changes={})
     predictor = source.open(index=0, workers=1).predictor
-    return embed_with(predictor, images, root=root, model_digest=source.model_digest, report=report)
+    return embed_with(predictor, images, root=root, labels=labels, model_digest=source.model_digest, report=report)
 
 
 def embed_with(
@@ -83,17 +86,18 @@ def embed_with(
     *,
     root: Path,
     model_digest: str,
+    labels: Sequence[LabelledImage] = (),
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
     """The same with a predictor whose results have an `embedding` (C,)."""
     import pandas as pd
 
-    labels = {os.path.abspath(image.path): image for image in images}
+    known = {os.path.abspath(image.path): image for image in (*images, *labels)}
     items = predictor.discover([image.path for image in images])
     rows, embeddings, failed = [], [], list[FailedImage]()
     for done, item in enumerate(items):
         source = os.path.relpath(item.paths[0], root) if item.paths else item.item_id
-        image = labels.get(os.path.abspath(item.paths[0])) if item.paths else None
+        image = known.get(os.path.abspath(item.paths[0])) if item.paths else None
         image = image or LabelledImage(Path(source))
         try:
             embeddings.append(_embed(predictor, item, image))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -53,6 +54,8 @@ FAISS = "faiss.index"
 _KIND = "pulvinar re-identification index"
 _FORMAT = 1
 _FILES = frozenset({RECORD, EMBEDDINGS, GALLERY, FAISS})
+_LEFTOVER = re.compile(r"[0-9a-f]{8}\.(part|part\.replaced|deleted)")
+"""What stands behind the name of an index in folders that a killed writer or deletion leaves."""
 _NOTE = "Embeddings are biometric data. Delete this folder with: pulvinar reid delete"
 
 
@@ -200,6 +203,8 @@ def check_deletable(folder: Path) -> int:
 def delete_index(folder: Path) -> int:
     """Deletes an index whole and returns how many images it held: it vanishes in one step, then its files are removed.
 
+    What a killed `index` or `delete` of this name left beside it goes, too: it holds embeddings as well.
+
     Raises:
         DataError: It is no index, is a link, or holds other files; nothing is deleted then.
     """
@@ -208,7 +213,14 @@ def delete_index(folder: Path) -> int:
     doomed = real.with_name(f".{real.name}.{uuid.uuid4().hex[:8]}.deleted")
     real.rename(doomed)
     shutil.rmtree(doomed)
+    for leftover in real.parent.iterdir():
+        if _LEFTOVER.fullmatch(leftover.name.removeprefix(f".{real.name}.")) and _holds_only_ours(leftover):
+            shutil.rmtree(leftover)
     return images
+
+
+def _holds_only_ours(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink() and all(path.name in _FILES for path in folder.iterdir())
 
 
 def _is_index(folder: Path) -> bool:

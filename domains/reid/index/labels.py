@@ -15,8 +15,8 @@ __all__ = ["add_labels", "labelled_images"]
 
 def labelled_images(
     root: Path, *, pattern: str | None = None, identity: str | None = None, table: Path | None = None
-) -> list[LabelledImage]:
-    """The images that a pattern or a table names, as `data` of a workflow does.
+) -> tuple[list[LabelledImage], dict[str, str]]:
+    """The images that a pattern or a table names, as `data` of a workflow does, and what it leaves out and why.
 
     Args:
         root: Folder of the images.
@@ -45,9 +45,10 @@ def labelled_images(
     except ValidationError as error:
         told = "; ".join(problem["msg"] for problem in error.errors())
         raise ConfigurationError(f"--pattern {pattern!r}: {told}") from error
-    return [
+    images = [
         LabelledImage(record.path, record.name, record.identity, record.camera, record.view) for record in records.used
     ]
+    return images, dict(records.skipped)
 
 
 def add_labels(stored: StoredEmbeddings, images: Sequence[LabelledImage], root: Path) -> StoredEmbeddings:

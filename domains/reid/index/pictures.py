@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from domains.reid.images import read_picture
 from domains.reid.index.search import Found, Status
+from pipelines.errors import CaseError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,8 +93,9 @@ def draw_ranked_lists(rows: Sequence[Row], *, height: int = 128) -> NDArray[np.u
                     shown, (left + _BORDER + (width - shown.width) // 2, top + _BORDER + (height - shown.height) // 2)
                 )
             below = top + height + 2 * _BORDER + 2
-            pen.text((left, below), _cut(tile.title, cell_width - 4, font), fill=_INK, font=font)
-            pen.text((left, below + 13), _cut(tile.detail, cell_width - 4, font), fill=_FAINT, font=font)
+            room = cell_width - 4 + (gap_after_query - _GAP if column == 0 else 0)
+            pen.text((left, below), _cut(tile.title, room, font), fill=_INK, font=font)
+            pen.text((left, below + 13), _cut(tile.detail, room, font), fill=_FAINT, font=font)
         middle = _GAP + cell_width + gap_after_query // 2 - _GAP // 2
         pen.line((middle, top, middle, top + height + 2 * _BORDER), fill=_FAINT, width=1)
     return np.asarray(canvas)
@@ -106,7 +109,7 @@ def rows_of_search(found: Sequence[Found], *, queries: Path, gallery: Path | Non
         tiles = [
             Tile(
                 None if gallery is None else _read(gallery / hit.source),
-                f"{'–' if hit.status == 'junk' else hit.rank}  {hit.score:.3f}",
+                f"{'-' if hit.status == 'junk' else hit.rank}  {hit.score:.3f}",
                 " ".join(part for part in (hit.identity or hit.item, hit.camera and f"cam {hit.camera}") if part),
                 hit.status,
             )
@@ -117,14 +120,9 @@ def rows_of_search(found: Sequence[Found], *, queries: Path, gallery: Path | Non
 
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
-    from PIL import Image
-
-    if not path.is_file():
-        return None
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError):
+        return read_picture(path.name, path)
+    except CaseError:
         return None
 
 

@@ -44,8 +44,10 @@ class MarginClassifier(nn.Module):
         self.margin, self.scale = margin, scale
 
     def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Embeddings `(B, C)` and labels `(B,)` → logits `(B, I)`; without labels no margin."""
-        cosine = functional.linear(functional.normalize(x.float()), functional.normalize(self.weight.float()))
+        """Embeddings `(B, C)` and labels `(B,)` → logits `(B, I)` in float32; without labels no margin."""
+        # A margin of angles needs more digits than autocast leaves.
+        with torch.autocast(x.device.type, enabled=False):
+            cosine = functional.linear(functional.normalize(x.float()), functional.normalize(self.weight.float()))
         if labels is None:
             return cosine * self.scale
         own = cosine.gather(1, labels[:, None])  # (B, 1)

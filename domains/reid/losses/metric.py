@@ -1,7 +1,8 @@
 """Losses on distances between the embeddings of a batch.
 
 An anchor without a partner of its identity in the batch, or without anybody of another, has nothing to compare and is
-left out of the mean; a batch of such anchors gives 0.
+left out of the mean; a batch of such anchors gives 0. All of it is computed in float32, under autocast too: with eight
+bits of a mantissa the farthest and the nearest are others.
 """
 
 from __future__ import annotations
@@ -46,8 +47,7 @@ def circle_loss(x: Tensor, labels: Tensor, *, margin: float = 0.25, scale: float
         margin: Relaxation m.
         scale: Factor s (gamma in the paper).
     """
-    unit = functional.normalize(x.float())
-    similarity = unit @ unit.T  # (B, B)
+    similarity = _cosines(x)
     same, other = _pairs(labels)
     held = similarity.detach()
     positive = -scale * (1 + margin - held).clamp_min(0) * (similarity - (1 - margin))
@@ -69,8 +69,7 @@ def attribute_triplet_loss(x: Tensor, labels: Tensor, *, margin: float = 0.2) ->
         margin: Margin m.
     """
     known = labels >= 0
-    unit = functional.normalize(x.float())
-    similarity = unit @ unit.T
+    similarity = _cosines(x)
     same, other = _pairs(labels)
     same, other = same & known & known[:, None], other & known & known[:, None]
     # gap[a, p, n] of every triplet
@@ -100,9 +99,19 @@ class CentreLoss(nn.Module):
 def _distances(x: Tensor) -> Tensor:
     """Euclidean distances `(B, B)`; their gradient is finite where two embeddings are the same."""
     x = x.float()
+    # Differences do not change when all move alike; around 0 the squares keep more of their digits.
+    x = x - x.detach().mean(0)
     square = x.square().sum(1)
-    squared = square[:, None] + square[None] - 2 * x @ x.T
+    with torch.autocast(x.device.type, enabled=False):
+        squared = square[:, None] + square[None] - 2 * x @ x.T
     return squared.clamp_min(1e-12).sqrt()
+
+
+def _cosines(x: Tensor) -> Tensor:
+    """Cosines `(B, B)`."""
+    unit = functional.normalize(x.float())
+    with torch.autocast(x.device.type, enabled=False):
+        return unit @ unit.T
 
 
 def _pairs(labels: Tensor) -> tuple[Tensor, Tensor]:

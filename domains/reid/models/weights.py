@@ -1,4 +1,8 @@
-"""Weights from a file: those of the official ViT and DeiT releases (as timm names them), by name."""
+"""Weights from a file: those of the official ViT and DeiT releases, by name.
+
+DeiT's files and timm's name their weights alike. The releases of Google (`B_16.npz` and its like) name them in the way
+of their own library; they are renamed first.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from domains.reid.models.google_weights import read_google_weights
 from domains.reid.models.vit import VisionTransformer, resize_positions
 from pipelines.errors import DataError
 
@@ -24,7 +29,7 @@ _NOT_USED = ("head.", "head_dist.", "pre_logits.", "dist_token", "fc_norm.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` file, or of a PyTorch file that holds nothing but tensors.
+    """Tensors of a `.safetensors` file, of Google's `.npz`, or of a PyTorch file that holds nothing but tensors.
 
     Raises:
         DataError: There is no such file, or it holds anything else.
@@ -36,18 +41,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
             from safetensors.torch import load_file
 
             return load_file(path)
+        if path.suffix == ".npz":
+            return read_google_weights(path)
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(
             f"{path.name} cannot be read as weights: {type(error).__name__}",
-            hint="Give a .safetensors file, or a .pth file of tensors alone.",
+            hint="Give a .safetensors file, Google's .npz, or a .pth file of tensors alone.",
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise DataError(f"{path.name} does not hold weights by name", hint="Give a state dict.")
-    return dict(loaded)
+    # Networks that were trained by several processes have this in front of each name.
+    return {str(name).removeprefix("module."): value for name, value in loaded.items()}
 
 
 def load_official_vit(vit: VisionTransformer, state: Mapping[str, Tensor], *, source: str = "the file") -> list[str]:
@@ -69,6 +77,11 @@ def load_official_vit(vit: VisionTransformer, state: Mapping[str, Tensor], *, so
     """
     converted: dict[str, Tensor] = {}
     unknown: list[str] = []
+    spoilt = [name for name, value in state.items() if not value.is_floating_point() or not value.isfinite().all()]
+    if spoilt:
+        raise DataError(
+            f"{source}: {spoilt[0]} holds no finite real numbers", hint="The file is damaged or another one."
+        )
     for name, value in state.items():
         if name.startswith(_NOT_USED):
             continue
@@ -82,7 +95,7 @@ def load_official_vit(vit: VisionTransformer, state: Mapping[str, Tensor], *, so
             hint="Give the weights as timm names them: patch_embed.proj.weight, blocks.0.attn.qkv.weight, …",
         )
     if "position" in converted:
-        converted["position"] = _fit_positions(converted["position"], vit, distilled="dist_token" in state)
+        converted["position"] = _fit_positions(converted["position"], vit, source, distilled="dist_token" in state)
     own = vit.state_dict()
     wrong = [
         f"{name} {tuple(value.shape)}, not {tuple(own[name].shape)}" if name in own else f"{name} is not there"
@@ -92,7 +105,7 @@ def load_official_vit(vit: VisionTransformer, state: Mapping[str, Tensor], *, so
     missing = [name for name in own if name not in converted and not name.startswith("side.")]
     if wrong or missing:
         told = wrong[0] if wrong else f"{missing[0]} is not in the file"
-        raise DataError(f"{source} does not fit this network: {told}", hint="Check `model.size` and `model.patch`.")
+        raise DataError(f"{source} does not fit this network: {told}", hint="Check `model.width` and `model.patch`.")
     vit.load_state_dict(converted, strict=False)
     return [name for name in own if name not in converted]
 
@@ -118,9 +131,23 @@ def _convert(name: str, value: Tensor) -> dict[str, Tensor]:
     return {f"blocks.{number}.{_PLACES[module]}.{leaf}": value} if module in _PLACES else {}
 
 
-def _fit_positions(position: Tensor, vit: VisionTransformer, *, distilled: bool) -> Tensor:
-    """Position embeddings of a square grid, and of one or two special tokens before it, for the network's grid."""
+def _fit_positions(position: Tensor, vit: VisionTransformer, source: str, *, distilled: bool) -> Tensor:
+    """Position embeddings, with one or two special tokens before them, for the network's grid.
+
+    As many as the grid has stay as they are; others are those of a square image, and resized.
+    """
     special = 1 + distilled
-    side = round((position.shape[1] - special) ** 0.5)
-    places = resize_positions(position[:, special:], (side, side), vit.grid)
+    count = position.shape[1] - special if position.ndim == 3 else -1
+    side = round(max(count, 0) ** 0.5)
+    height, width = vit.grid
+    if count == height * width:
+        places = position[:, special:]
+    elif count > 0 and side * side == count:
+        places = resize_positions(position[:, special:], (side, side), vit.grid)
+    else:
+        raise DataError(
+            f"{source}: position embeddings {tuple(position.shape)} are neither those of a square image nor of the "
+            f"{height} × {width} patches of this network",
+            hint="Check `input.size`, `model.patch` and `model.stride`.",
+        )
     return torch.cat([position[:, :1], places], 1) if vit.has_class_token else places

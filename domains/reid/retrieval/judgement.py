@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from domains.reid.images import ImageInput, Pixels, read_picture
+from domains.reid.images import ImageInput, Pixels, picture_or_none
 from domains.reid.judging.embeddings import EmbeddingSet
 from domains.reid.judging.reranking import rerank
 from domains.reid.judging.retrieval import RetrievalResult, evaluate_retrieval
 from domains.reid.retrieval.roles import Roles
 from domains.reid.retrieval.settings import RetrievalJudgeSettings
 from pipelines.cases import Case
-from pipelines.errors import CaseError
 from pipelines.evaluation import Metric
 from pipelines.task import Figure, MetricRow, Observation
 
@@ -213,10 +212,12 @@ def _lists(
             if _removed(query, case, roles):
                 continue
             right = _would_match(query, case, roles)
-            tiles.append(Tile(_shown(case, given), case.case_id, f"{scores[other]:.3f}", "right" if right else "wrong"))
+            tiles.append(
+                Tile(picture_or_none(given, case), case.case_id, f"{scores[other]:.3f}", "right" if right else "wrong")
+            )
             if len(tiles) == _SHOWN:
                 break
-        rows.append(Row(Tile(_shown(query, given), query.case_id, f"AP {found.ap[place]:.3f}"), tiles))
+        rows.append(Row(Tile(picture_or_none(given, query), query.case_id, f"AP {found.ap[place]:.3f}"), tiles))
     caption = f"Ranked lists of the {len(rows) - 1} worst queries and of the best one; green is right, red is wrong."
     return Figure("ranked-lists", draw_ranked_lists(rows), caption)
 
@@ -227,10 +228,3 @@ def _removed(query: Case, other: Case, roles: Roles) -> bool:
         return True
     cameras = query.labels.get("camera") == other.labels.get("camera")
     return roles.rule.same_camera_removed and same and cameras
-
-
-def _shown(case: Case, given: ImageInput) -> Pixels | None:
-    try:
-        return given.resize(read_picture(case.case_id, case.paths["image"]))
-    except CaseError:
-        return None

@@ -12,7 +12,7 @@ from domains.reid.retrieval.settings import RetrievalJudgeSettings
 from pipelines.cases import Case
 from pipelines.errors import DataError
 
-__all__ = ["Roles", "roles_of", "rounds_of"]
+__all__ = ["Roles", "check_cameras", "roles_of", "rounds_of"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,19 @@ class Roles:
     queries: tuple[Case, ...]
     gallery: tuple[Case, ...]
     rule: MatchingRule
+
+
+def check_cameras(cases: Sequence[Case], settings: RetrievalJudgeSettings) -> None:
+    """Raises `DataError` where a camera that asks or is searched took no picture, before anything is trained."""
+    there = {_camera(case) for case in cases}
+    for key in ("query_cameras", "gallery_cameras"):
+        missing = [camera for camera in getattr(settings, key) if camera not in there]
+        if missing:
+            raise DataError(
+                f"judge.{key}: camera {missing[0]!r} took no picture; there are: "
+                + (", ".join(sorted(there - {""})) or "none"),
+                hint="Names of cameras are text, as data.pattern or the table tells them: '01' is not '1'.",
+            )
 
 
 def roles_of(cases: Sequence[Case], settings: RetrievalJudgeSettings, *, data_format: str = "") -> Roles:

@@ -64,8 +64,8 @@ class RetrievalJudgeSettings(Section):
 
     @model_validator(mode="after")
     def _cameras_are_named(self) -> Self:
-        named = bool(self.query_cameras and self.gallery_cameras)
-        if named != (self.protocol == "cameras"):
+        given, wanted = (self.query_cameras, self.gallery_cameras), self.protocol == "cameras"
+        if wanted != any(given) or wanted != all(given):
             raise ValueError("protocol cameras takes query_cameras and gallery_cameras, and they take protocol cameras")
         if set(self.query_cameras) & set(self.gallery_cameras):
             raise ValueError("a camera is in query_cameras and in gallery_cameras; use protocol each for that")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from domains.reid.picture_task import PictureTask
 from domains.reid.retrieval.judgement import METRICS, draw_rankings, judge_queries
-from domains.reid.retrieval.roles import Roles, roles_of, rounds_of
+from domains.reid.retrieval.roles import Roles, check_cameras, roles_of, rounds_of
 from domains.reid.retrieval.rounds import Rounds
 from domains.reid.retrieval.settings import RetrievalWorkflow
 from pipelines.cases import Case, CaseTable
@@ -34,10 +34,17 @@ class RetrievalTask(PictureTask):
     _rounds: Rounds | None = None
 
     def read_cases(self) -> CaseTable:
-        """The pictures that `data` names; an identity is a group."""
+        """The pictures that `data` names; an identity is a group. Raises `DataError` for a camera that took none."""
         from domains.reid.data.cases import case_table, read_records
 
-        return case_table(read_records(self.config.data), group="identity")
+        table = case_table(read_records(self.config.data), group="identity")
+        check_cameras(table, self.config.judge)
+        return table
+
+    def fit(self, training: Sequence[Case]) -> None:
+        """Counts identities, cameras and views, and whether there are enough for a batch. Raises `DataError`."""
+        super().fit(training)
+        self.order(training)
 
     def order(self, cases: Sequence[Case]) -> BalancedOrder | None:
         """Batches of P identities with K pictures each."""

@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
+from domains.reid.attributes.drawing import draw_attribute
 from domains.reid.attributes.judgement import METRICS, judge_attribute
 from domains.reid.attributes.settings import AttributeWorkflow
 from domains.reid.attributes.task import AttributeTask
+from domains.reid.index.pictures import BORDERS
 from pipelines.cases import Case
 from pipelines.errors import DataError
 from pipelines.task import SampleKey
@@ -139,3 +141,24 @@ def test_what_cannot_be_told_apart_is_refused(folder):
     ):
         with pytest.raises(ValueError, match=message):
             task_of(folder, **changes)
+
+
+def test_the_nearest_by_an_attribute_are_drawn(folder):
+    from domains.reid.images import ImageInput
+
+    cases = task_of(folder).read_cases().cases
+    near = {"red": [1.0, 0.0], "blue": [0.0, 1.0]}
+    observed = {
+        case.case_id: {"embedding": np.array([near[case.labels["kind"]], [1.0, 0.0]], dtype=np.float32)}
+        for case in cases
+    }
+    (figure,) = draw_attribute(cases, observed, "kind", 0, ImageInput((16, 16)))
+    assert figure.caption.startswith("Nearest by kind")
+    # Four rows; each of eight pictures asks for the six of other things.
+    assert figure.image.shape[0] > 4 * 96
+    right, wrong = (int((figure.image == BORDERS[status]).all(-1).sum()) for status in ("right", "wrong"))
+    # Two of the six show the same kind.
+    assert wrong == 2 * right > 0
+    assert draw_attribute(cases, {}, "kind", 0, ImageInput((16, 16))) == []
+    alone = [case for case in cases if case.group == cases[0].group]
+    assert draw_attribute(alone, observed, "kind", 0, ImageInput((16, 16))) == []

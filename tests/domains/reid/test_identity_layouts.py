@@ -56,12 +56,19 @@ def test_market_skips_junk_and_keeps_distractors_in_the_gallery(tmp_path):
     report = records.report()
     assert report["found"] == 6
     assert report["distractors"] == 1
+    assert report["other files"] == {".db": 1}
+    assert report["identities seen by one camera"] == 1
+    assert report["identities with one picture"] == 1
     assert report["skipped"] == {
         "junk picture, which the benchmark does not judge": 1,
         "the name is not one of this benchmark": 1,
     }
     table = case_table(records, group="identity")
-    assert len(table.excluded) == 2
+    # Junk is left out by the benchmark itself: there is nothing to mend.
+    assert {item.case_id: item.expected for item in table.excluded} == {
+        "bounding_box_test/-1_c2s1_000451_02.jpg": True,
+        "bounding_box_test/strange.jpg": False,
+    }
     assert {case.group for case in table if case.split == "test"} >= {"0007"}
 
 
@@ -189,15 +196,16 @@ def test_a_table_gives_all_it_knows(tmp_path):
 def test_a_wrong_table_is_told_by_row(tmp_path):
     picture(tmp_path / "a.jpg")
     (tmp_path / "table.csv").write_text(
-        "path,identity,split,role\na.jpg,1,sometimes,\n,2,train,\na.jpg,,train,\na.jpg,1,,boss\n"
+        "path,identity,split,role\na.jpg,1,sometimes,\n,2,train,\nb.jpg,,train,\na.jpg,1,train,\nc.jpg,1,,boss\n"
     )
     with pytest.raises(DataError) as caught:
         read_table(tmp_path / "table.csv")
     for line in (
-        "row 2: unknown split 'sometimes'",
-        "row 3: no path",
-        "row 4: no identity",
-        "row 5: unknown role 'boss'",
+        "line 2: unknown split 'sometimes'",
+        "line 3: no path",
+        "line 4: no identity",
+        "line 5: a.jpg stands in line 2 already",
+        "line 6: unknown role 'boss'",
     ):
         assert line in str(caught.value)
 
@@ -212,3 +220,97 @@ def test_a_missing_folder_and_a_pattern_that_fits_nothing_say_what_is_there(tmp_
         read(tmp_path, format="identities", pattern="x/{camera}.jpg")
     with pytest.raises(ValidationError, match="no placeholder"):
         read(tmp_path, format="identities", pattern="x.jpg")
+
+
+def test_linked_folders_are_followed_once_and_dead_links_are_told(tmp_path):
+    picture(tmp_path / "elsewhere" / "1.jpg")
+    root = tmp_path / "set"
+    picture(root / "anna" / "1.JPG")
+    (root / "ben").symlink_to(tmp_path / "elsewhere")
+    (root / "anna" / "back").symlink_to(root)
+    (root / "anna" / "2.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    for name in ("notes.txt", "3.gif", ".hidden.jpg"):
+        (root / "anna" / name).write_text("no picture")
+    records = read(root, format="identities", pattern="{identity}/*")
+    assert [one.name for one in records.used] == ["anna-1", "ben-1"]
+    assert records.skipped == {"anna/2.jpg": "a link that leads nowhere"}
+    assert records.report()["other files"] == {".gif": 1, ".txt": 1}
+
+
+def test_names_with_spaces_other_alphabets_and_leading_zeros_stay_apart(tmp_path):
+    for name in ("007/a.jpg", "7/a.jpg", "ann b/a 1.jpg", "Jörg/ü.jpg", "雪/一.png"):
+        picture(tmp_path / name)
+    table = case_table(read(tmp_path, format="identities", pattern="{identity}/*"), group="identity")
+    assert {case.group for case in table} == {"007", "7", "ann b", "Jörg", "雪"}
+
+
+def test_two_pictures_of_one_name_are_both_told(tmp_path):
+    picture(tmp_path / "a" / "1.jpg")
+    picture(tmp_path / "a" / "1.png")
+    with pytest.raises(DataError, match=r"the name 'a-1': a/1\.jpg and a/1\.png"):
+        case_table(read(tmp_path, format="identities", pattern="{identity}/*"), group="identity")
+
+
+def test_veri_tells_colour_and_type_where_its_labels_are_there(tmp_path):
+    names = ("image_train/0001_c001_01_0.jpg", "image_query/0005_c002_3_0.jpg", "image_test/0005_c005_3_1.jpg")
+    for name in names:
+        picture(tmp_path / name)
+    items = '<Item imageName="0001_c001_01_0.jpg" vehicleID="0001" cameraID="c001" colorID="8" typeID="4" />'
+    text = f'<?xml version="1.0" encoding="gb2312"?>\n<TrainingImages><Items>{items}</Items></TrainingImages>'
+    (tmp_path / "train_label.xml").write_bytes(text.encode("gb2312"))
+    told_of = {one.identity: one.attributes for one in read(tmp_path, format="veri776").used}
+    assert told_of == {"0001": {"colour": "8", "type": "4"}, "0005": {}}
+    (tmp_path / "test_label.xml").write_text("<TestImages><Items>")
+    with pytest.raises(DataError, match=r"test_label\.xml cannot be read as XML"):
+        read(tmp_path, format="veri776")
+
+
+def test_cub_takes_names_with_blanks_and_refuses_text_of_another_encoding(tmp_path):
+    root = cub(tmp_path)
+    (root / "classes.txt").write_text("1 001.Black footed\n2 002.White\n")
+    assert {one.identity for one in read(root, format="cub").used} == {"001.Black footed", "002.White"}
+    (root / "classes.txt").write_bytes("1 Käuzchen\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"classes\.txt is not UTF-8"):
+        read(root, format="cub")
+
+
+def test_a_table_is_read_as_spreadsheets_write_it(tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        picture(tmp_path / name)
+    rows = "\ufeffpath;identity;camera\na.jpg;7;1\nb.jpg;8;2\n;;\n"
+    (tmp_path / "table.csv").write_text(rows, encoding="utf-8")
+    assert told(read_table(tmp_path / "table.csv")) == {("7", "1", "", ""), ("8", "2", "", "")}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"path,identity\na.jpg,M\xfcller\n", "is not UTF-8"),
+        (b"path,identity\na.jpg,1,2\n", "line 2: 3 cells, the header has 2"),
+        (b"path,identity,identity\n", "column 'identity' stands twice"),
+        (b"Path,Identity\n", "no column 'path'; it has Path, Identity"),
+        (b"path,identity\n", "the table has no rows"),
+        (b"", "no column 'path'; it has none"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_why(tmp_path, content, message):
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        read_table(tmp_path / "table.csv")
+
+
+def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
+    import os
+
+    for name in ("b/2.jpg", "a/1.jpg", "a/0.jpg", "c/9.jpg"):
+        picture(tmp_path / name)
+    forwards = read(tmp_path, format="identities", pattern="{identity}/*").used
+    walk = os.walk
+
+    def backwards(top, **options):
+        for current, folders, names in walk(top, **options):
+            folders.reverse()
+            yield current, folders, names[::-1]
+
+    monkeypatch.setattr(os, "walk", backwards)
+    assert read(tmp_path, format="identities", pattern="{identity}/*").used == forwards

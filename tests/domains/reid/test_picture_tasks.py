@@ -236,9 +236,33 @@ def test_the_reranked_gallery_is_judged_beside_the_plain_one(folder):
 
 
 def test_a_protocol_without_queries_says_which_cameras_there_are(folder):
+    plain = retrieval(folder).read_cases().cases
     task = retrieval(folder, judge={"protocol": "cameras", "query_cameras": ["01"], "gallery_cameras": ["2"]})
     with pytest.raises(DataError, match="0 ask and 10 are searched; cameras: 1, 2"):
-        task.reference(task.read_cases().cases)
+        task.reference(plain)
+    # It is told while the cases are read, not after the training.
+    with pytest.raises(DataError, match=r"judge\.query_cameras: camera '01' took no picture; there are: 1, 2"):
+        task.read_cases()
+
+
+@pytest.mark.parametrize(
+    "judge",
+    [
+        {"query_cameras": ["1"]},
+        {"query_cameras": ["1"], "gallery_cameras": ["2"]},
+        {"protocol": "cameras", "query_cameras": ["1"]},
+        {"protocol": "each", "gallery_cameras": ["2"]},
+    ],
+)
+def test_cameras_without_their_protocol_are_refused(folder, judge):
+    with pytest.raises(ValueError, match="protocol cameras takes query_cameras and gallery_cameras"):
+        retrieval(folder, judge=judge)
+
+
+def test_too_few_identities_for_a_batch_are_told_before_training(folder):
+    with pytest.raises(DataError, match="a batch of 64 needs"):
+        fitted(retrieval(folder, train={"batch_size": 64}))
+    fitted(retrieval(folder, train={"batch_size": 64}, sampling={"balanced": False}))
 
 
 def test_accuracy_counts_failures_and_confusion_is_drawn(folder):

@@ -126,3 +126,51 @@ def test_equal_embeddings_have_a_finite_gradient(loss):
     x = torch.ones(8, 4, requires_grad=True)
     loss(x, LABELS).backward()
     assert torch.isfinite(x.grad).all()
+
+
+@pytest.mark.parametrize("loss", [batch_hard_triplet_loss, circle_loss, attribute_triplet_loss])
+def test_losses_keep_their_digits_under_autocast(embeddings, loss):
+    with torch.autocast("cpu", torch.bfloat16):
+        found = loss(embeddings, LABELS)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, loss(embeddings, LABELS), rtol=1e-6, atol=1e-6)
+
+
+def test_the_angular_margin_keeps_its_digits_under_autocast(embeddings):
+    classifier = MarginClassifier(5, 4, margin=0.4).requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = classifier(embeddings, LABELS)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, classifier(embeddings, LABELS), rtol=1e-6, atol=1e-6)
+
+
+def test_distances_are_those_of_embeddings_far_from_zero():
+    moved = torch.randn(len(LABELS), 64, generator=torch.Generator().manual_seed(0)) + 100
+    exact = batch_hard_triplet_loss(moved - 100, LABELS, margin=0.3)
+    torch.testing.assert_close(batch_hard_triplet_loss(moved, LABELS, margin=0.3), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_of_triplets_are_those_of_plain_distances(embeddings):
+    def slow(x):
+        distance = torch.stack([torch.stack([(a - b).square().sum().clamp_min(1e-12).sqrt() for b in x]) for a in x])
+        parts = []
+        for a in range(len(x)):
+            own = [p for p in range(len(x)) if p != a and LABELS[p] == LABELS[a]]
+            if own:
+                other = [n for n in range(len(x)) if LABELS[n] != LABELS[a]]
+                parts.append(functional.softplus(distance[a, own].max() - distance[a, other].min()))
+        return torch.stack(parts).mean()
+
+    first, second = (embeddings.clone().requires_grad_() for _ in range(2))
+    batch_hard_triplet_loss(first, LABELS).backward()
+    slow(second).backward()
+    torch.testing.assert_close(first.grad, second.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [batch_hard_triplet_loss, circle_loss, attribute_triplet_loss])
+def test_a_batch_of_one_identity_gives_nothing(embeddings, loss):
+    x = embeddings.clone().requires_grad_()
+    value = loss(x, torch.zeros(len(x), dtype=torch.long))
+    value.backward()
+    assert value.item() == 0
+    assert not x.grad.any()

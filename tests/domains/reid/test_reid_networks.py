@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -228,6 +229,86 @@ def test_official_weights_give_the_official_output(tmp_path, ending):
         load_official_vit(VisionTransformer((32, 32), patch=4, dim=16, depth=3, heads=2), read_state(path))
     with pytest.raises(DataError, match=r"blocks\.3\..* is not in the file"):
         load_official_vit(small_vit(depth=4), read_state(path))
+
+
+def of_google(state: dict[str, torch.Tensor], heads: int) -> dict[str, np.ndarray]:
+    """A timm state dict as the authors of ViT hand theirs out: JAX names, outputs last, heads apart."""
+    found = {"cls": state["cls_token"], "Transformer/posembed_input/pos_embedding": state["pos_embed"]}
+    found["embedding/kernel"] = state["patch_embed.proj.weight"].permute(2, 3, 1, 0)
+    found |= {"embedding/bias": state["patch_embed.proj.bias"], "head/kernel": state["head.weight"].T}
+    found |= {f"Transformer/encoder_norm/{leaf}": state[f"norm.{ours}"] for leaf, ours in LEAVES.items()}
+    for number in range(3):
+        theirs, ours = f"Transformer/encoderblock_{number}", f"blocks.{number}"
+        for norm, name in (("LayerNorm_0", "norm1"), ("LayerNorm_2", "norm2")):
+            found |= {f"{theirs}/{norm}/{leaf}": state[f"{ours}.{name}.{kind}"] for leaf, kind in LEAVES.items()}
+        for dense, name in (("Dense_0", "fc1"), ("Dense_1", "fc2")):
+            found[f"{theirs}/MlpBlock_3/{dense}/kernel"] = state[f"{ours}.mlp.{name}.weight"].T
+            found[f"{theirs}/MlpBlock_3/{dense}/bias"] = state[f"{ours}.mlp.{name}.bias"]
+        attention = f"{theirs}/MultiHeadDotProductAttention_1"
+        weights, biases = (state[f"{ours}.attn.qkv.{kind}"].chunk(3) for kind in ("weight", "bias"))
+        for part, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
+            found[f"{attention}/{part}/kernel"] = weight.T.unflatten(1, (heads, -1))
+            found[f"{attention}/{part}/bias"] = bias.unflatten(0, (heads, -1))
+        found[f"{attention}/out/kernel"] = state[f"{ours}.attn.proj.weight"].T.unflatten(0, (heads, -1))
+        found[f"{attention}/out/bias"] = state[f"{ours}.attn.proj.bias"]
+    return {name: value.numpy() for name, value in found.items()}
+
+
+LEAVES = {"scale": "weight", "bias": "bias"}
+
+
+def test_the_files_of_google_give_the_official_output(tmp_path):
+    torch.manual_seed(2)
+    official = OfficialViT(32, 8, 16, 3, 2).eval()
+    np.savez(tmp_path / "B_16.npz", **of_google(official.state_dict(), 2))
+    ours = VisionTransformer((32, 32), patch=8, dim=16, depth=3, heads=2).eval()
+    assert load_official_vit(ours, read_state(tmp_path / "B_16.npz")) == []
+    image = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(ours.pooled(ours(image)), official(image), rtol=1e-4, atol=1e-5)
+    np.savez(tmp_path / "objects.npz", cls=np.array([{}], dtype=object))
+    with pytest.raises(DataError, match=r"objects\.npz cannot be read as weights"):
+        read_state(tmp_path / "objects.npz")
+
+
+def test_official_weights_come_distilled_wrapped_halved_or_for_the_grid_at_hand(tmp_path):
+    torch.manual_seed(2)
+    state = OfficialViT(32, 8, 16, 3, 2).state_dict()
+    path = tmp_path / "weights.pth"
+
+    def loaded(given, **changes):
+        torch.save(given, path)
+        vit = small_vit(**changes)
+        load_official_vit(vit, read_state(path))
+        return vit.state_dict()
+
+    plain = loaded(state)
+    special = torch.cat([state["pos_embed"][:, :1], torch.randn(1, 1, 16), state["pos_embed"][:, 1:]], 1)
+    distilled = {**state, "pos_embed": special, "dist_token": torch.randn(1, 1, 16), "head_dist.bias": torch.zeros(10)}
+    without_head = {name: value for name, value in state.items() if not name.startswith("head.")}
+    for given in (distilled, {f"module.{name}": value for name, value in state.items()}, without_head):
+        found = loaded({"model": given, "epoch": 299})
+        assert all(torch.equal(found[name], value) for name, value in plain.items())
+    halved = loaded({name: value.half() for name, value in state.items()})
+    torch.testing.assert_close(halved, plain, rtol=1e-3, atol=1e-3)
+    # 7 x 3 overlapping patches of this very network, as a re-identification network saves them.
+    own = torch.randn(1, 22, 16)
+    assert torch.equal(loaded({**state, "pos_embed": own}, stride=4)["position"], own)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pos_embed": torch.zeros(1, 22, 16)}, r"position embeddings \(1, 22, 16\) are neither"),
+        ({"pos_embed": torch.zeros(17, 16)}, "are neither"),
+        ({"blocks.0.ls1.gamma": torch.ones(16)}, r"the first: blocks\.0\.ls1\.gamma"),
+        ({"norm.weight": torch.full((16,), torch.nan)}, "norm.weight holds no finite real numbers"),
+        ({"cls_token": torch.zeros(1, 1, 16, dtype=torch.int8)}, "cls_token holds no finite real numbers"),
+    ],
+)
+def test_weights_of_something_else_are_refused(change, message):
+    state = OfficialViT(32, 8, 16, 3, 2).state_dict()
+    with pytest.raises(DataError, match=message):
+        load_official_vit(small_vit(), {**state, **change}, source="weights.pth")
 
 
 def test_a_file_with_anything_but_tensors_is_refused(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from pipelines.errors import DataError
@@ -134,3 +135,21 @@ def test_where_items_are_rows_of_tables_a_table_is_no_manifest(tmp_path: Path) -
     assert places == [tmp_path / "patients.csv", tmp_path]
     with pytest.raises(DataError, match="no column 'path'"):
         expand_inputs([tmp_path / "patients.csv"], discover)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_what_a_task_takes_from_a_manifest_stands_in_its_items(tmp_path: Path, ending: str) -> None:
+    for name in ("one.item", "two.item"):
+        (tmp_path / name).write_text(name)
+    manifest = tmp_path / f"m.{ending}"
+    rows = [{"path": "one.item", "camera": "3", "note": "x"}, {"path": "two.item", "camera": "", "note": "y"}]
+    if ending == "csv":
+        manifest.write_text("path,camera,note\none.item,3,x\ntwo.item,,y\n")
+    elif ending == "jsonl":
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        pd.DataFrame(rows).assign(vector=[[1.0], [2.0]]).to_parquet(manifest)
+    items, _ = expand_inputs([manifest], _discover, columns=("camera", "view"))
+    assert [dict(item.detail) for item in items] == [{"camera": "3"}, {}]
+    untold, _ = expand_inputs([manifest], _discover)
+    assert [dict(item.detail) for item in untold] == [{}, {}]

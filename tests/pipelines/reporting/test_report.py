@@ -198,6 +198,16 @@ def test_no_absolute_path_and_no_group_is_in_it(make: Make) -> None:
     assert "patient 7" not in text
 
 
+def test_settings_are_listed_where_a_path_in_braces_is_not_told(make: Make, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PULVINAR_DATA", str(tmp_path / "data"))
+    run = make()
+    run.config.write_text(f"name: x\nseed: 5\ndata: {{root: {tmp_path / 'data'}/set, pattern: a}}\n")
+    text = build_report(run).read_text()
+    assert "All 4 settings" in text
+    assert "${env:PULVINAR_DATA}/set" in text
+    assert str(tmp_path / "data") not in text
+
+
 @pytest.mark.parametrize("cases", [1, 2, 1200])
 def test_any_number_of_cases_fits(make: Make, cases: int) -> None:
     run = make(cases=cases, failed=0)

@@ -88,10 +88,11 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_labels_come_from_paths_or_from_a_table(pictures: Path) -> None:
-    by_path = labelled_images(pictures, pattern="{identity}/{camera}_*.png", table=None)
+    by_path, left_out = labelled_images(pictures, pattern="{identity}/{camera}_*.png", table=None)
     assert [(image.identity, image.camera) for image in by_path] == [("anna", "1"), ("anna", "2"), ("ben", "1")]
+    assert left_out == {}
     (pictures / "who.csv").write_text("path,identity,camera\nanna/1_a.png,A,7\nben/1_a.png,B,8\n")
-    by_table = labelled_images(pictures, pattern=None, table=pictures / "who.csv")
+    by_table, _ = labelled_images(pictures, pattern=None, table=pictures / "who.csv")
     assert [(image.identity, image.camera) for image in by_table] == [("A", "7"), ("B", "8")]
     with pytest.raises(ConfigurationError, match="one of them"):
         labelled_images(pictures, pattern="{identity}/*", table=pictures / "who.csv")
@@ -100,7 +101,7 @@ def test_labels_come_from_paths_or_from_a_table(pictures: Path) -> None:
 def test_embeddings_are_labelled_by_the_place_of_their_images(pictures: Path) -> None:
     table = pd.DataFrame({"item": ["x", "y"], "source": ["ben/1_a.png", "zoe/1_a.png"], "identity": "", "camera": ""})
     stored = StoredEmbeddings(np.eye(2), table)
-    images = labelled_images(pictures, pattern="{identity}/{camera}_*.png", table=None)
+    images, _ = labelled_images(pictures, pattern="{identity}/{camera}_*.png", table=None)
     assert add_labels(stored, images, pictures).table["identity"].tolist() == ["ben", ""]
     with pytest.raises(DataError, match="none of the 2 embeddings belongs to any of the 3 images"):
         add_labels(stored, images, pictures.parent)

@@ -93,3 +93,13 @@ def test_a_model_of_attributes_is_refused(letters: Path) -> None:
     (letters / "n.txt").write_text("two attributes")
     with pytest.raises(DataError, match="an embedding for each attribute"):
         embed([LabelledImage(letters / "n.txt")], letters)
+
+
+def test_only_named_images_are_embedded_whatever_is_known_of_others(letters: Path) -> None:
+    labels = [LabelledImage(letters / f"{name}.txt", name, name[0], "3") for name in ("x/1", "y/1")]
+    stored, failed = embed_with(
+        LengthPredictor(), [LabelledImage(letters / "y/1.txt")], root=letters, labels=labels, model_digest="digest"
+    )
+    assert stored.table[["item", "identity", "camera"]].values.tolist() == [["y/1", "y", "3"]]
+    np.testing.assert_array_equal(stored.embeddings, [[0, 1, 3]])
+    assert failed == []

@@ -250,3 +250,17 @@ def test_the_threshold_of_a_gallery_counts_pairs_of_different_cameras() -> None:
     assert (alone["genuine_pairs"], alone["true_match_rate"]) == (0, None)
     with pytest.raises(DataError, match="a threshold needs identities"):
         gallery_threshold(stored(values, [""] * 6), 0.2)
+
+
+def test_what_killed_writers_left_is_deleted_with_the_index(tmp_path: Path, index: GalleryIndex) -> None:
+    import shutil
+
+    for name in (".index.0123abcd.part", ".index.0123abcd.deleted"):
+        shutil.copytree(index.folder, tmp_path / name)
+    kept = [".other.0123abcd.part", ".index.0123abcd.part.mine", ".index.mine.part"]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    (tmp_path / ".index.89abcdef.part").mkdir()
+    (tmp_path / ".index.89abcdef.part" / "letter.txt").write_text("mine")
+    delete_index(index.folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, ".index.89abcdef.part"])

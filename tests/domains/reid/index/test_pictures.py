@@ -84,6 +84,6 @@ def test_rows_of_a_search_read_their_images(tmp_path: Path) -> None:
     assert row.query.image is not None
     assert row.query.image[0, 0, 0] == 70
     assert [tile.image is None for tile in row.found] == [False, True, True]
-    assert [tile.title for tile in row.found] == ["–  0.500", "1  0.400", "2  0.300"]
+    assert [tile.title for tile in row.found] == ["-  0.500", "1  0.400", "2  0.300"]
     assert row.found[0].detail == "anna cam 2"
     assert row.query.detail == "answer: ben"
