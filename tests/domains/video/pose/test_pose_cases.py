@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from domains.video.pose.cases import clip_paths, held_labels, last_frames, pose_table
-from domains.video.pose.formats import mirrored_by_name, read_coco, read_deeplabcut, read_lsp
+from domains.video.pose.formats import read_coco, read_deeplabcut, read_lsp
 from domains.video.pose.labels import LabelledFrame, SequenceFrame
 from domains.video.pose.settings import DataSettings, InputSettings, LastFrames
-from domains.video.skeletons.joints import JointSetMismatch, joint_set
+from domains.video.skeletons.joints import JointSetMismatch, joint_set, mirrored_by_name
 from pipelines.errors import DataError
 
 
