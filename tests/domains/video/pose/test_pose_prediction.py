@@ -16,7 +16,7 @@ from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, PoseEstimator
 from domains.video.pose.network import PoseOutput
 from domains.video.pose.predictor import PosePredictor
-from domains.video.pose.samples import normalise
+from domains.video.pose.samples import normalise, normalise_batch
 from domains.video.pose.settings import InputSettings
 from domains.video.pose.streaming import stream_poses
 from domains.video.skeletons.joints import JointSet
@@ -176,6 +176,22 @@ def test_a_video_leaves_a_table_a_summary_and_an_overlay(tmp_path):
         assert overlay.info.frames == 20
 
 
+def test_a_joint_without_a_place_is_empty_in_tables_and_not_drawn(tmp_path):
+    path = write_video(tmp_path / "numbers.mp4", range(3))
+    given = InputSettings(size=(96, 128), boxes="whole")
+    estimator = PoseEstimator(Finder(), FOUR, given, device=CPU, mirror=False, taught=(True, True, False, True))
+    predictor = PosePredictor(estimator)
+    (item,) = predictor.discover([path])
+    written = predictor.write(item, predictor.infer(predictor.read(item)), tmp_path / "out")
+    table = pd.read_parquet(written.files[0])
+    assert table[["blue_x", "blue_y", "blue_deviation"]].isna().all(axis=None)
+    assert (table["blue_score"] == 0).all()
+    assert table[["red_x", "green_x", "yellow_x"]].notna().all(axis=None)
+    assert table["score"].tolist() == pytest.approx([0.9] * 3)
+    with open_video(written.files[2]) as overlay:
+        assert overlay.info.frames == 3
+
+
 def test_memory_holds_a_block_whatever_the_length(tmp_path, monkeypatch):
     import domains.video.pose.streaming as streaming
 
@@ -214,6 +230,13 @@ def test_pictures_leave_joints_by_name(tmp_path):
         predictor.read(bad)
     (gone,) = predictor.discover([tmp_path / "gone.mp4"])
     assert gone.problem == "there is no such file"
+
+
+def test_a_batch_of_bytes_becomes_what_training_sees():
+    cuts = np.random.default_rng(0).integers(0, 256, (3, 2, 8, 6, 3), np.uint8)
+    batch = normalise_batch(torch.from_numpy(cuts))
+    np.testing.assert_array_equal(batch, np.stack([normalise(list(clip)) for clip in cuts]))
+    assert batch.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)  # nothing is copied for convolutions
 
 
 def test_a_picture_depends_on_the_boxes_beside_it(tmp_path):
