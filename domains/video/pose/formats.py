@@ -220,8 +220,8 @@ def _deeplabcut_persons(
         if known.any():
             # Of one joint among several animals nobody knows how large its animal is, so none is cut out around it.
             ignored = len(columns) > 1 and known.sum() < 2
-            places = np.where(known[:, None], points, 0).astype(np.float32)
-            yield LabelledPerson(places, known, ignored=ignored, track=name)
+            kept = np.where(known[:, None], points, 0).astype(np.float32)
+            yield LabelledPerson(kept, known, ignored=ignored, track=name)
 
 
 def _picture(folder: Path, name: str) -> Path:

@@ -151,7 +151,7 @@ def told_persons(pose: FramePose, names: Sequence[str]) -> Iterator[dict[str, An
     """Each person as plain values: box, and `[x, y, score]` and `deviation` of each joint that has them."""
     for person, found in enumerate(pose.boxes):
         points, deviations, scores = pose.points[person], pose.deviations[person], pose.scores[person]
-        places = np.flatnonzero(pose.told[person])
+        places: list[int] = np.flatnonzero(pose.told[person]).tolist()
         told: dict[str, Any] = {
             "box": [round(value, 2) for value in found.box],
             "score": round(float(pose.sureness[person]), 4),
