@@ -176,6 +176,21 @@ def test_a_video_leaves_a_table_a_summary_and_an_overlay(tmp_path):
         assert overlay.info.frames == 20
 
 
+def test_boxes_of_frames_that_are_not_there_are_named_and_nothing_is_left(tmp_path, monkeypatch):
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spool"))
+    estimator, _ = reading(1)
+    predictor = PosePredictor(estimator, block=4)
+    files = [write_video(tmp_path / "short.mp4", range(5)), tmp_path / "one.png"]
+    Image.fromarray(dots(np.array([[20.0, 30]]))).save(files[1])
+    for file in files:
+        file.with_name(f"{file.stem}.boxes.json").write_text('{"0": [[0, 0, 40, 40]], "5": [[0, 0, 40, 40]]}')
+        (item,) = predictor.discover([file])
+        with pytest.raises(CaseError, match="has boxes of frame 5"):
+            predictor.infer(predictor.read(item))
+    assert not list((tmp_path / "spool").iterdir())
+
+
 def test_a_joint_without_a_place_is_empty_in_tables_and_not_drawn(tmp_path):
     path = write_video(tmp_path / "numbers.mp4", range(3))
     given = InputSettings(size=(96, 128), boxes="whole")
@@ -272,5 +287,8 @@ def test_boxes_that_are_none_are_named(tmp_path):
     assert [len(detector(picture, frame)) for frame in (0, 2)] == [0, 1]
     with pytest.raises(CaseError, match=r"frame 3: box \[6\.0, 0\.0, 5\.0, 5\.0\] lies outside of its 6 × 4 pixels"):
         detector(picture, 3)
+    detector.require_frames(4)
+    with pytest.raises(CaseError, match=r"v\.boxes\.json has boxes of frame 3; there are 3 frames, counted from 0"):
+        detector.require_frames(3)
     path.unlink()
     assert boxes_beside(tmp_path / "v.mp4", "v")(np.zeros((4, 6, 3), np.uint8), 3)[0].whole
