@@ -85,6 +85,16 @@ class FileBoxes:
             int(name): tuple(_box(path, case_id, name, one) for one in boxes) for name, boxes in frames.items()
         }
 
+    def require_frames(self, frames: int) -> None:
+        """Raises `CaseError` where there are boxes of a frame that a video of so many frames does not have."""
+        if beyond := [frame for frame, boxes in self._frames.items() if boxes and frame >= frames]:
+            file, case_id = self._named
+            raise CaseError(
+                case_id,
+                f"{file} has boxes of frame {beyond[0]}; there are {frames} frames, counted from 0",
+                hint="Is it the file of another video?",
+            )
+
     def __call__(self, picture: NDArray[np.uint8], frame: int) -> tuple[FoundBox, ...]:
         """Raises `CaseError` where a box lies outside of the picture, in which nobody can be found then."""
         height, width = picture.shape[:2]

@@ -39,6 +39,9 @@ def check_frame(case_id: str, frame: LabelledFrame, clip: Sequence[Path], given:
     if given.boxes == "whole" and len(frame.persons) > 1:
         reason = f"{len(frame.persons)} persons in a picture that is looked at as a whole"
         raise CaseError(case_id, reason, hint="Set input.boxes=labels.")
+    if given.boxes == "labels" and any(one.box is None and one.known.sum() < 2 for one in persons):
+        reason = "one joint is labelled, and no box: nothing says how large the cut around it is"
+        raise CaseError(case_id, reason, hint="Label more of it, or set input.boxes=whole.")
     for box in (one.own_box for one in persons):
         if lies_outside(box, height, width):
             told = [round(value, 1) for value in box]

@@ -68,7 +68,8 @@ def draw_curve(observed: Mapping[str, Observation], judge: JudgeSettings) -> Fig
     axes.plot(steps, curve, color="#1f77b4")
     at = float((shares <= judge.threshold).mean()) if len(shares) else float("nan")
     axes.axvline(judge.threshold, color="0.6", linestyle=":")
-    axes.annotate(f"{at:.3f}", (judge.threshold, at), textcoords="offset points", xytext=(6, -12), fontsize=9)
+    beside = (6, -12 if at > 0.5 else 6)
+    axes.annotate(f"{at:.3f}", (judge.threshold, at), textcoords="offset points", xytext=beside, fontsize=9)
     unit = "pixels" if judge.normaliser == "pixels" else f"share of the {judge.normaliser}"
     axes.set(xlabel=f"threshold ({unit})", ylabel="share of correct joints", ylim=(0, 1), xlim=(0, steps[-1]))
     table = pd.DataFrame({"threshold": steps, "pck": curve})

@@ -207,7 +207,10 @@ def _deeplabcut_persons(
                     raise DataError(f"{path.name}, line {line}: {cell!r} of {joint} is no number") from None
         known: NDArray[np.bool_] = np.asarray(np.isfinite(points).all(-1))
         if known.any():
-            yield LabelledPerson(np.where(known[:, None], points, 0).astype(np.float32), known, track=name)
+            # Of one joint among several animals nobody knows how large its animal is, so none is cut out around it.
+            ignored = len(columns) > 1 and known.sum() < 2
+            kept = np.where(known[:, None], points, 0).astype(np.float32)
+            yield LabelledPerson(kept, known, ignored=ignored, track=name)
 
 
 def _picture(folder: Path, name: str) -> Path:
@@ -225,11 +228,11 @@ def _coco_person(path: Path, one: Mapping[str, Any], joints: JointSet) -> Labell
     points = values.reshape(-1, 3)
     known: NDArray[np.bool_] = np.asarray((points[:, 2] > 0) & np.isfinite(points[:, :2]).all(-1))
     box = one.get("bbox")
-    crowd = bool(one.get("iscrowd", 0)) or bool(one.get("ignore", 0)) or not known.any()
     head = one.get("bbox_head")
     x, y, width, height = (float(value) for value in box) if box else (0.0, 0.0, 0.0, 0.0)
     boxed = width > 0 and height > 0 and all(map(math.isfinite, (x, y, width, height)))
     area = one.get("area")
+    crowd = bool(one.get("iscrowd", 0)) or bool(one.get("ignore", 0)) or known.sum() < (1 if boxed else 2)
     return LabelledPerson(
         np.where(known[:, None], points[:, :2], 0).astype(np.float32),
         known,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.video.discovery import discover_videos
-from domains.video.pose.boxes import Detector, FoundBox, WholePicture, boxes_beside, with_boxes
+from domains.video.pose.boxes import Detector, FileBoxes, FoundBox, WholePicture, boxes_beside, with_boxes
 from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
 from domains.video.pose.pictures import read_picture
@@ -112,7 +112,10 @@ class PosePredictor(Predictor[LoadedFrame | LoadedVideo, PoseResult | VideoPoses
 
     def _boxes(self, item: Item, known: KnownFrame | None, picture: NDArray[np.uint8]) -> Sequence[FoundBox]:
         if known is None:
-            return boxes_beside(item.paths[0], item.item_id)(picture, 0)
+            detector = boxes_beside(item.paths[0], item.item_id)
+            if isinstance(detector, FileBoxes):
+                detector.require_frames(1)
+            return detector(picture, 0)
         return WholePicture()(picture, 0) if known.boxes is None else known.boxes
 
     def infer(self, loaded: LoadedFrame | LoadedVideo) -> PoseResult | VideoPoses:
@@ -151,7 +154,7 @@ def told_persons(pose: FramePose, names: Sequence[str]) -> Iterator[dict[str, An
     """Each person as plain values: box, and `[x, y, score]` and `deviation` of each joint that has them."""
     for person, found in enumerate(pose.boxes):
         points, deviations, scores = pose.points[person], pose.deviations[person], pose.scores[person]
-        places = np.flatnonzero(pose.told[person])
+        places: list[int] = np.flatnonzero(pose.told[person]).tolist()
         told: dict[str, Any] = {
             "box": [round(value, 2) for value in found.box],
             "score": round(float(pose.sureness[person]), 4),

@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from domains.video.decoding.blocks import blocks
 from domains.video.decoding.frames import Frames
 from domains.video.decoding.opening import open_video
 from domains.video.overlay import OverlayWriter, Person
-from domains.video.pose.boxes import Detector
+from domains.video.pose.boxes import Detector, FileBoxes
 from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
 from domains.video.skeletons.joints import JointSet
 from pipelines.task import Item, Written
@@ -60,23 +61,28 @@ class VideoPoses:
 
     @classmethod
     def of(cls, item: Item, detector: Detector, estimator: PoseEstimator, *, step: int, block: int) -> VideoPoses:
-        """Looks at a whole video. Raises `CaseError` where a frame cannot be decoded."""
+        """Looks at a whole video. Raises `CaseError` where a frame cannot be decoded, and leaves nothing then."""
         import pyarrow.parquet
 
         started, held = time.perf_counter(), tempfile.TemporaryDirectory(prefix="pulvinar-pose-")
         frames = rows = 0
         total = 0.0
         schema = _schema(estimator.joints)
-        with (
-            open_video(item.paths[0], case_id=item.item_id) as video,
-            pyarrow.parquet.ParquetWriter(Path(held.name) / _TABLE, schema) as writer,
-        ):
-            size = (video.info.height, video.info.width)
-            for part, poses in stream_poses(video, detector, estimator, step=step, block=block):
-                told = list(_rows(part, poses, estimator.joints))
-                writer.write_table(pyarrow.Table.from_pylist(told, schema=schema))
-                frames, rows = frames + len(poses), rows + len(told)
-                total += sum(row["score"] for row in told)
+        with ExitStack() as undone:
+            undone.callback(held.cleanup)
+            with (
+                open_video(item.paths[0], case_id=item.item_id) as video,
+                pyarrow.parquet.ParquetWriter(Path(held.name) / _TABLE, schema) as writer,
+            ):
+                if isinstance(detector, FileBoxes):
+                    detector.require_frames(video.info.frames)
+                size = (video.info.height, video.info.width)
+                for part, poses in stream_poses(video, detector, estimator, step=step, block=block):
+                    told = list(_rows(part, poses, estimator.joints))
+                    writer.write_table(pyarrow.Table.from_pylist(told, schema=schema))
+                    frames, rows = frames + len(poses), rows + len(told)
+                    total += sum(row["score"] for row in told)
+            undone.pop_all()
         score = round(total / rows, 4) if rows else None
         return cls(held, frames, rows, score, size, time.perf_counter() - started)
 

@@ -52,6 +52,7 @@ def test_entries_of_json_that_cannot_be_used_are_named(tmp_path, image, annotati
     [
         pytest.param({"bbox": [1, 2, float("nan"), 4]}, None, 0, id="a side that is none"),
         pytest.param({"bbox": None}, None, 0, id="no box"),
+        pytest.param({"bbox": [1, 2, 3, 4], "keypoints": [1, 2, 2] + [0] * 48}, (1, 2, 3, 4), 12, id="one joint"),
         pytest.param({"area": None}, (1, 2, 3, 4), 12, id="no area"),
         pytest.param({"area": 5, "track_id": None, "iscrowd": None}, (1, 2, 3, 4), 5, id="nothing said"),
     ],
@@ -110,6 +111,8 @@ def test_joints_that_only_the_scene_has_are_unknown_for_each_animal(tmp_path):
     assert found.joints.joints == ("s", "t", "lamp")
     known = {one.track: one.known.tolist() for one in found.frames[0].persons}
     assert known == {"m1": [True, False, False], "m2": [True, True, False], "single": [False, False, True]}
+    # A cut around a single joint would have it in its middle, whoever looks.
+    assert [one.ignored for one in found.frames[0].persons] == [True, False, True]
 
 
 def test_arrays_that_do_not_belong_together_are_named(tmp_path):
@@ -137,10 +140,12 @@ def test_pictures_are_checked_with_the_frames_beside_them(tmp_path):
     def check(*clip: Path, who: LabelledPerson = person) -> dict[str, Any]:
         return check_frame("x", LabelledFrame("x", clip[0], (who,), "x"), clip, InputSettings())
 
+    lone = LabelledPerson(person.points, np.array([True, False]))
     assert check(files[0], files[1]) == {"height": 90, "width": 80, "persons": 1}
     for clip, who, named in (
         ((files[0], files[2]), person, "frames of its clip have several sizes"),
         ((files[0], files[3]), person, r"cut\.jpg is no readable picture: .*truncated"),
+        ((files[0],), lone, "one joint is labelled, and no box"),
         ((files[0],), away, r"box \[100, 1, 20, 20\] lies outside of its 80 × 90 pixels"),
     ):
         with pytest.raises(CaseError, match=named):

@@ -16,7 +16,7 @@ from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, PoseEstimator
 from domains.video.pose.network import PoseOutput
 from domains.video.pose.predictor import PosePredictor
-from domains.video.pose.samples import normalise
+from domains.video.pose.samples import normalise, normalise_batch
 from domains.video.pose.settings import InputSettings
 from domains.video.pose.streaming import stream_poses
 from domains.video.skeletons.joints import JointSet
@@ -176,6 +176,37 @@ def test_a_video_leaves_a_table_a_summary_and_an_overlay(tmp_path):
         assert overlay.info.frames == 20
 
 
+def test_boxes_of_frames_that_are_not_there_are_named_and_nothing_is_left(tmp_path, monkeypatch):
+    (tmp_path / "spool").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spool"))
+    estimator, _ = reading(1)
+    predictor = PosePredictor(estimator, block=4)
+    files = [write_video(tmp_path / "short.mp4", range(5)), tmp_path / "one.png"]
+    Image.fromarray(dots(np.array([[20.0, 30]]))).save(files[1])
+    for file in files:
+        file.with_name(f"{file.stem}.boxes.json").write_text('{"0": [[0, 0, 40, 40]], "5": [[0, 0, 40, 40]]}')
+        (item,) = predictor.discover([file])
+        with pytest.raises(CaseError, match="has boxes of frame 5"):
+            predictor.infer(predictor.read(item))
+    assert not list((tmp_path / "spool").iterdir())
+
+
+def test_a_joint_without_a_place_is_empty_in_tables_and_not_drawn(tmp_path):
+    path = write_video(tmp_path / "numbers.mp4", range(3))
+    given = InputSettings(size=(96, 128), boxes="whole")
+    estimator = PoseEstimator(Finder(), FOUR, given, device=CPU, mirror=False, taught=(True, True, False, True))
+    predictor = PosePredictor(estimator)
+    (item,) = predictor.discover([path])
+    written = predictor.write(item, predictor.infer(predictor.read(item)), tmp_path / "out")
+    table = pd.read_parquet(written.files[0])
+    assert table[["blue_x", "blue_y", "blue_deviation"]].isna().all(axis=None)
+    assert (table["blue_score"] == 0).all()
+    assert table[["red_x", "green_x", "yellow_x"]].notna().all(axis=None)
+    assert table["score"].tolist() == pytest.approx([0.9] * 3)
+    with open_video(written.files[2]) as overlay:
+        assert overlay.info.frames == 3
+
+
 def test_memory_holds_a_block_whatever_the_length(tmp_path, monkeypatch):
     import domains.video.pose.streaming as streaming
 
@@ -216,6 +247,13 @@ def test_pictures_leave_joints_by_name(tmp_path):
     assert gone.problem == "there is no such file"
 
 
+def test_a_batch_of_bytes_becomes_what_training_sees():
+    cuts = np.random.default_rng(0).integers(0, 256, (3, 2, 8, 6, 3), np.uint8)
+    batch = normalise_batch(torch.from_numpy(cuts))
+    np.testing.assert_array_equal(batch, np.stack([normalise(list(clip)) for clip in cuts]))
+    assert batch.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)  # nothing is copied for convolutions
+
+
 def test_a_picture_depends_on_the_boxes_beside_it(tmp_path):
     Image.fromarray(dots(np.array([[20.0, 30]]))).save(tmp_path / "one.png")
     predictor = PosePredictor(PoseEstimator(Finder(), FOUR, InputSettings(size=(96, 128)), device=CPU, mirror=False))
@@ -249,5 +287,8 @@ def test_boxes_that_are_none_are_named(tmp_path):
     assert [len(detector(picture, frame)) for frame in (0, 2)] == [0, 1]
     with pytest.raises(CaseError, match=r"frame 3: box \[6\.0, 0\.0, 5\.0, 5\.0\] lies outside of its 6 × 4 pixels"):
         detector(picture, 3)
+    detector.require_frames(4)
+    with pytest.raises(CaseError, match=r"v\.boxes\.json has boxes of frame 3; there are 3 frames, counted from 0"):
+        detector.require_frames(3)
     path.unlink()
     assert boxes_beside(tmp_path / "v.mp4", "v")(np.zeros((4, 6, 3), np.uint8), 3)[0].whole
