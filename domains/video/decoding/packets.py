@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from domains.video.decoding.fields import SecondFields, second_fields
 from pipelines.errors import CaseError
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
     Raises:
         CaseError: The stream shows no frame.
     """
-    walk = _Walk()
+    walk = _Walk(second_fields(container.streams.video[0].codec_context))
     try:
         for packet in packets_of(container):
             walk.take(packet)
@@ -163,12 +164,14 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
 class _Walk:
     """What the packets said so far."""
 
+    is_second_field: SecondFields | None
     stamps: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
     order: list[int | None] = field(default_factory=list)
     hidden: int = 0
     unstamped: int = 0
+    fields: int = 0
     restarts: int = 0
     broken: str = ""
     entry: int | None = None
@@ -186,7 +189,9 @@ class _Walk:
         key = packet.is_keyframe
         if key and self.entry is None:
             self.entry = stamp
-        if packet.is_discard:
+        if self.is_second_field is not None and self.is_second_field(packet):
+            self.fields += 1
+        elif packet.is_discard:
             self.hidden += 1
         elif stamp is None:
             self.unstamped += 1
@@ -245,10 +250,11 @@ class _Walk:
         return max(next((at for at, (own, told) in pairs if (own or 0) - told != header), len(self.stamps)), 1)
 
     def notes(self, container: Any, timeless: bool, repeated: int) -> tuple[str, ...]:
-        found = len(self.stamps) + self.hidden + self.unstamped
+        found = len(self.stamps) + self.hidden + self.unstamped + self.fields
         announced = container.streams.video[0].frames
         told = [
             (self.hidden, f"an edit list hides {self.hidden} frames"),
+            (self.fields, f"{self.fields} frames are coded as two fields"),
             (self.unstamped, f"{self.unstamped} packets without a time stamp"),
             (self.broken, f"the file ends early: {self.broken}"),
             (announced > found, f"the file announces {announced} frames and holds {found}"),
