@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -31,12 +32,12 @@ def discover_videos(inputs: Sequence[Path]) -> list[Item]:
 
 
 def _items(given: Path) -> Iterator[Item]:
-    if given.is_dir():
+    if os.path.isdir(given):  # unlike `Path.is_dir`, it does not raise where nobody may look
         found = [path for path in sorted(given.rglob("*")) if _is_video(path, below=given)]
         yield from (Item(path.stem, (path,), "video") for path in found)
         if not found:
             yield Item(given.name, (given,), "video", problem="the folder holds no video")
-    elif given.is_file():
+    elif os.path.isfile(given):
         yield Item(given.stem, (given,), "video")
     elif glob.has_magic(str(given)):
         found = [Path(name) for name in sorted(glob.glob(str(given), recursive=True)) if Path(name).is_file()]
@@ -50,4 +51,4 @@ def _items(given: Path) -> Iterator[Item]:
 def _is_video(path: Path, *, below: Path) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
     # A link that leads nowhere is an item too, whose reason is told.
-    return path.suffix.lower() in ENDINGS and (path.is_file() or not path.exists()) and not hidden
+    return path.suffix.lower() in ENDINGS and (os.path.isfile(path) or not os.path.exists(path)) and not hidden

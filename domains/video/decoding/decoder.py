@@ -9,15 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from domains.video.decoding.container import av_error_types, open_container, packets_of, stamp_of, video_stream
 from domains.video.decoding.disposable import disposal
-from domains.video.decoding.packets import (
-    PacketIndex,
-    av_error_types,
-    open_container,
-    packets_of,
-    read_packets,
-    stamp_of,
-)
+from domains.video.decoding.packets import PacketIndex, read_packets
 from domains.video.decoding.pictures import Coded
 from pipelines.errors import CaseError
 
@@ -65,7 +59,7 @@ class FrameDecoder:
 
     def _open(self) -> None:
         self.container: Any = open_container(self.path, self.case_id)
-        self.stream: Any = self.container.streams.video[0]
+        self.stream: Any = video_stream(self.container)
         self.stream.codec_context.thread_count = self._threads
         # With a single thread, the machinery of several still costs a fourth of the time.
         self.stream.thread_type = "NONE" if self._threads == 1 else "AUTO"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["disposal"]
+__all__ = ["SLICES", "disposal", "unit_length", "units"]
 
-_SLICES = frozenset({1, 5})
+SLICES = frozenset({1, 5})
+"""Types of units that hold a piece of a picture."""
 _PARAMETERS = frozenset({7, 8})
 
 
@@ -24,31 +25,36 @@ def disposal(codec: Any) -> Callable[[Any], bool] | None:
     """
     if codec.codec.canonical_name != "h264":
         return None
-    extra = bytes(codec.extradata or b"")
-    # MP4 writes the length of a unit before it, in so many bytes; streams mark where one starts.
-    length = (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
+    length = unit_length(codec)
 
     def disposable(packet: Any) -> bool:
-        content = bytes(packet)
-        for header in _headers_by_length(content, length) if length else _headers_by_mark(content):
-            if header & 31 in _PARAMETERS:
+        for unit in units(bytes(packet), length):
+            if unit[0] & 31 in _PARAMETERS:
                 return False
-            if header & 31 in _SLICES:
-                return header >> 5 & 3 == 0
+            if unit[0] & 31 in SLICES:
+                return unit[0] >> 5 & 3 == 0
         return False
 
     return disposable
 
 
-def _headers_by_length(content: bytes, length: int) -> Iterator[int]:
-    at = 0
-    while at + length < len(content):
-        yield content[at + length]
-        at += length + int.from_bytes(content[at : at + length], "big")
+def unit_length(codec: Any) -> int:
+    """Bytes that tell the length of a unit before it, as MP4 writes them; 0 where a mark tells its start."""
+    extra = bytes(codec.extradata or b"")
+    return (extra[4] & 3) + 1 if len(extra) > 4 and extra[0] == 1 else 0
 
 
-def _headers_by_mark(content: bytes) -> Iterator[int]:
-    at = content.find(b"\0\0\1")
-    while 0 <= at < len(content) - 3:
-        yield content[at + 3]
-        at = content.find(b"\0\0\1", at + 3)
+def units(content: bytes, length: int) -> Iterator[bytes]:
+    """NAL units of a packet from their header on; each may reach beyond its end."""
+    at = 0 if length else content.find(b"\0\0\1")
+    while 0 <= at < len(content) - max(length, 3):
+        if length:
+            yield content[at + length : at + length + _SEEN]
+            at += length + int.from_bytes(content[at : at + length], "big")
+        else:
+            yield content[at + 3 : at + 3 + _SEEN]
+            at = content.find(b"\0\0\1", at + 3)
+
+
+_SEEN = 512
+"""Bytes of a unit that are looked at: headers and parameters lie at its beginning."""

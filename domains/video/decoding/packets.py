@@ -6,25 +6,18 @@ edit lists while demuxing: packets before a cut are marked to be discarded, and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from domains.video.decoding.container import av_error_types, packets_of, short, stamp_of, video_stream
+from domains.video.decoding.fields import SecondFields, second_fields
 from pipelines.errors import CaseError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "PacketIndex",
-    "av_error_types",
-    "open_container",
-    "packets_of",
-    "read_packets",
-    "stamp_of",
-]
+__all__ = ["PacketIndex", "read_packets"]
 
 _HELD = 8 * 2**20
 """Bytes of packets that are kept of one file."""
@@ -73,87 +66,18 @@ class PacketIndex:
     opening: tuple[Any, ...] = field(default=(), repr=False)
 
 
-def av_error_types() -> tuple[type[BaseException], ...]:
-    """What PyAV raises for a file that is not what it should be."""
-    import av
-
-    return (av.error.FFmpegError, ValueError, OSError, EOFError)
-
-
-def open_container(path: Path, case_id: str) -> Any:
-    """The opened file with a video stream. Raises `CaseError` that says why it is none."""
-    import av
-
-    if path.is_dir():
-        raise CaseError(case_id, f"{path.name} is a folder", hint="Name the files in it.")
-    if not path.is_file():
-        raise CaseError(case_id, f"there is no file {path.name}", hint="Check the path.")
-    if path.stat().st_size == 0:
-        raise CaseError(case_id, "the file is empty", hint="Copy it again from its source.")
-    try:
-        container = av.open(str(path), metadata_errors="ignore")
-    except av_error_types() as error:
-        raise CaseError(
-            case_id,
-            f"no video can be opened in {path.name}: {_short(error)}",
-            hint="It is cut off, damaged or no video; `ffprobe FILE` says more.",
-        ) from error
-    if not len(container.streams):
-        container.close()
-        raise CaseError(
-            case_id,
-            f"no video can be opened in {path.name}: it describes no stream at all",
-            hint="It was cut off before its index, or the recording was never ended: copy it again from its source.",
-        )
-    if not container.streams.video:
-        container.close()
-        raise CaseError(case_id, f"{path.name} holds no video stream", hint="It may be sound or text only.")
-    if container.streams.video[0].codec_context is None:
-        container.close()
-        raise CaseError(
-            case_id,
-            f"the video of {path.name} is in a format that cannot be decoded here",
-            hint="Convert it, for example with: ffmpeg -i FILE -c:v libx264 OUT.mp4",
-        )
-    return container
-
-
-def packets_of(container: Any) -> Iterator[Any]:
-    """Packets of the first video stream from where the container stands, at last the one that flushes a decoder.
-
-    DivX and Xvid packed two frames of MPEG-4 into one packet of AVI, and an empty one after them: here each has one.
-    """
-    stream = container.streams.video[0]
-    packets: Iterator[Any] = container.demux(stream)
-    packed = container.format.name == "avi" and stream.codec_context.codec.canonical_name == "mpeg4"
-    return _unpacked(packets, stream) if packed else packets
-
-
-def _unpacked(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
-    from av.bitstream import BitStreamFilterContext
-
-    unpack = BitStreamFilterContext("mpeg4_unpack_bframes", stream)
-    for packet in packets:
-        if not packet.size:
-            yield packet
-            continue
-        for one in unpack.filter(packet):
-            one.stream = stream
-            yield one
-
-
 def read_packets(container: Any, case_id: str) -> PacketIndex:
     """Walks the packets of the first video stream; none is decoded.
 
     Raises:
         CaseError: The stream shows no frame.
     """
-    walk = _Walk()
+    walk = _Walk(second_fields(video_stream(container).codec_context))
     try:
         for packet in packets_of(container):
             walk.take(packet)
     except av_error_types() as error:
-        walk.broken = _short(error)
+        walk.broken = short(error)
     if not walk.stamps:
         raise _nothing_shown(walk, case_id)
     return walk.index(container)
@@ -163,12 +87,14 @@ def read_packets(container: Any, case_id: str) -> PacketIndex:
 class _Walk:
     """What the packets said so far."""
 
+    is_second_field: SecondFields | None
     stamps: list[int] = field(default_factory=list)
     keys: list[int] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
     order: list[int | None] = field(default_factory=list)
     hidden: int = 0
     unstamped: int = 0
+    fields: int = 0
     restarts: int = 0
     broken: str = ""
     entry: int | None = None
@@ -186,7 +112,9 @@ class _Walk:
         key = packet.is_keyframe
         if key and self.entry is None:
             self.entry = stamp
-        if packet.is_discard:
+        if self.is_second_field is not None and self.is_second_field(packet):
+            self.fields += 1
+        elif packet.is_discard:
             self.hidden += 1
         elif stamp is None:
             self.unstamped += 1
@@ -237,7 +165,7 @@ class _Walk:
         """Packets before the first that is missing in AVI: FFmpeg gives those behind it the times of others."""
         if container.format.name != "avi":
             return len(self.stamps)
-        listed = [entry.pos for entry in container.streams.video[0].index_entries if entry.size]
+        listed = [entry.pos for entry in video_stream(container).index_entries if entry.size]
         if len(listed) <= len(self.positions):
             return len(self.stamps)
         header = (self.positions[0] or 0) - listed[0]
@@ -245,10 +173,11 @@ class _Walk:
         return max(next((at for at, (own, told) in pairs if (own or 0) - told != header), len(self.stamps)), 1)
 
     def notes(self, container: Any, timeless: bool, repeated: int) -> tuple[str, ...]:
-        found = len(self.stamps) + self.hidden + self.unstamped
-        announced = container.streams.video[0].frames
+        found = len(self.stamps) + self.hidden + self.unstamped + self.fields
+        announced = video_stream(container).frames
         told = [
             (self.hidden, f"an edit list hides {self.hidden} frames"),
+            (self.fields, f"{self.fields} frames are coded as two fields"),
             (self.unstamped, f"{self.unstamped} packets without a time stamp"),
             (self.broken, f"the file ends early: {self.broken}"),
             (announced > found, f"the file announces {announced} frames and holds {found}"),
@@ -264,7 +193,7 @@ def _numbering(container: Any, timeless: bool, ordered: bool) -> Numbering:
         return "count"
     if container.format.name != "avi":
         return "stamp"
-    reorders = container.streams.video[0].codec_context.codec.canonical_name in _REORDERING
+    reorders = video_stream(container).codec_context.codec.canonical_name in _REORDERING
     return "packet" if ordered and not reorders else "count"
 
 
@@ -277,14 +206,3 @@ def _nothing_shown(walk: _Walk, case_id: str) -> CaseError:
         )
     why = f": {walk.broken}" if walk.broken else ""
     return CaseError(case_id, f"the video stream shows no frame{why}", hint="Copy or record it again.")
-
-
-def stamp_of(packet: Any) -> int | None:
-    """When a packet is shown, in the stream's own unit; when it is decoded, where the file does not say."""
-    stamp: int | None = packet.pts if packet.pts is not None else packet.dts
-    return stamp
-
-
-def _short(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0][:200]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -373,6 +374,9 @@ def test_a_file_that_is_not_there_and_a_frame_that_is_not_there_are_told(tmp_pat
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(CaseError, match=r"folder\.mp4 is a folder"):
         open_video(tmp_path / "folder.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(CaseError, match=r"pipe\.mp4 is a device or a pipe"):
+        open_video(tmp_path / "pipe.mp4")
     with pytest.raises(CaseError, match=r"none of its 40 packets has a time stamp(.|\n)*ffmpeg -r RATE"):
         open_video(make_video(tmp_path / "bare.h264", stamps=EVEN, container="h264"))
     with open_video(make_video(tmp_path / "plain.mp4", stamps=EVEN)) as video:
@@ -380,6 +384,50 @@ def test_a_file_that_is_not_there_and_a_frame_that_is_not_there_are_told(tmp_pat
             video.read([3, 40])
         with pytest.raises(ValueError, match="indices"):
             video.read([])
+
+
+@pytest.mark.parametrize("filmed", [True, False], ids=["beside a video", "beside sound only"])
+def test_the_picture_of_a_cover_is_no_video(tmp_path: Path, read_number: Number, filmed: bool) -> None:
+    import av
+    from av.stream import Disposition
+
+    path = tmp_path / "song.mp4"
+    grey = av.VideoFrame.from_ndarray(np.full((48, 128, 3), 90, np.uint8), format="rgb24")
+    with av.open(str(path), "w") as file:
+        sound: Any = file.add_stream("aac", rate=48000, layout="mono")
+        cover: Any = file.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 128, 48, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        packets = cover.encode(grey.reformat(format="yuvj420p")) + cover.encode()
+        film: Any = file.add_stream("libx264", rate=25) if filmed else None
+        if film is not None:
+            film.width, film.height, film.pix_fmt = 128, 48, "yuv420p"
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        quiet.sample_rate, quiet.pts = 48000, 0
+        for packet in [*sound.encode(quiet), *packets, *sound.encode()]:
+            file.mux(packet)
+        if film is not None:
+            for _ in range(5):
+                file.mux(film.encode(grey))
+            file.mux(film.encode())
+    if filmed:
+        with open_video(path) as video:
+            assert (video.info.codec, video.info.frames) == ("h264", 5)
+    else:
+        with pytest.raises(CaseError, match=r"song\.mp4 holds no video stream"):
+            open_video(path)
+
+
+def test_a_file_that_nobody_may_read_is_told(tmp_path: Path, make_video: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video(tmp_path / "plain.mp4", stamps=EVEN[:3])
+
+    def locked(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Taking away rights would not do: tests may be run by the user who may read everything.
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(CaseError, match=r"plain\.mp4 cannot be read: Permission denied"):
+        open_video(path)
 
 
 def test_memory_is_flat_over_many_openings(tmp_path: Path, make_video: Make) -> None:

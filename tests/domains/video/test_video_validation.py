@@ -19,6 +19,8 @@ from pipelines.errors import ExitCode
 from pipelines.fixtures import data_root
 from pipelines.modelfolder import save_model
 
+PLAIN_NAMES = frozenset({"plain", "turned", "stream", "av1", "uneven", "edited", "one", "shortened"})
+
 
 def validate(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return pulvinar("video", "validate", *arguments)
@@ -48,6 +50,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_video: Callable[..., P
     (videos / "text.mp4").write_text("words")
     (videos / "notes.txt").write_text("not a video by its name")
     (videos / ".hidden.mp4").write_text("hidden")
+    (videos / "gone.mp4").symlink_to(videos / "nowhere.mp4")
+    (videos / "folder.mp4").mkdir()
+    make_video(videos / "one.webm", stamps=[0, 1], codec="libvpx-vp9")
+    make_video(videos / "ünï 視頻, 'it'.mp4", stamps=list(range(20)))
+    make_video(videos / ("long" * 50 + ".mp4"), stamps=list(range(20)))
     return videos
 
 
@@ -57,15 +64,21 @@ def test_every_video_ends_with_facts_or_a_reason(folder: Path, tmp_path: Path) -
     summary = json.loads(done.stdout)
     assert {failure["outcome"] for failure in summary["failures"]} == {"failed"}
     reasons = {failure["item_id"]: failure["reason"] for failure in summary["failures"]}
-    assert set(reasons) == {"empty", "text", "zeroed", "cut"}
+    assert set(reasons) == {"empty", "text", "zeroed", "cut", "gone"}
     assert "the file is empty" in reasons["empty"]
-    assert {name for name, reason in reasons.items() if "no video can be opened" not in reason} == {"empty"}, reasons
+    assert "a link to one that does not" in reasons["gone"]
+    others = {name for name, reason in reasons.items() if "no video can be opened" not in reason}
+    assert others == {"empty", "gone"}, reasons
+    assert summary["manifest"] == str(tmp_path / "out/joined/manifest.parquet")
     manifest = read_manifest(tmp_path / "out")
     readable = {name: row["readable"] for name, row in manifest.items()}
+    unusual = {row["source"]: readable.pop(name) for name, row in manifest.items() if name not in PLAIN_NAMES}
+    assert unusual == {"one.webm": 2, "ünï 視頻, 'it'.mp4": 20, "long" * 50 + ".mp4": 20}
     assert 10 < readable.pop("shortened") < 20
     whole = dict.fromkeys(("plain", "turned", "stream", "av1"), 20)
     assert readable == whole | {"uneven": 5, "edited": 15, "one": 1}
     assert [manifest["turned"][name] for name in ("rotation", "height", "width")] == [90, 128, 48]
+    assert [row["source"] for name, row in manifest.items() if name == "one"] == ["one.mp4"]
     assert {row["backend"] for row in manifest.values()} == {"pyav"}
     assert {name for name, row in manifest.items() if not row["decord"]} >= {"plain"}
     assert "edit list" in manifest["edited"]["decord"]
@@ -101,11 +114,22 @@ def test_prediction_gives_each_file_a_result_or_a_reason(
     done = pulvinar("predict", tmp_path / "model", folder, "--out", tmp_path / "out", "--device", "cpu", "--json")
     assert done.returncode == ExitCode.SOME_FAILED, done.stderr
     summary = json.loads(done.stdout)
-    assert summary["counts"]["ok"] == 8
+    assert summary["counts"]["ok"] == 11
     assert {one["item_id"]: one["outcome"] for one in summary["failures"]} == dict.fromkeys(
-        ("cut", "empty", "text", "zeroed"), "failed"
+        ("cut", "empty", "gone", "text", "zeroed"), "failed"
     )
     assert all(one["reason"] for one in summary["failures"])
+
+
+def test_a_file_that_takes_too_long_is_ended_by_the_time_limit(tmp_path: Path, make_video: Callable[..., Path]) -> None:
+    (tmp_path / "videos").mkdir()
+    make_video(tmp_path / "videos/quick.mp4", stamps=[0, 1])
+    slow = {"stamps": list(range(800)), "options": {"preset": "ultrafast"}, "between_keys": 250, "size": (480, 640)}
+    make_video(tmp_path / "videos/slow.mp4", **slow)
+    done = validate(tmp_path / "videos", "--out", tmp_path / "out", "--timeout", "0.1", "--json")
+    assert done.returncode == ExitCode.SOME_FAILED, done.stderr
+    failures = {one["item_id"]: (one["outcome"], one["reason"]) for one in json.loads(done.stdout)["failures"]}
+    assert failures["slow"] == ("timeout", "took longer than 0.1 s while it was in stage 'read'")
 
 
 def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_video: Callable[..., Path]) -> None:
@@ -121,22 +145,12 @@ def test_the_readable_beginning_of_a_damaged_file_is_told(tmp_path: Path, make_v
 
 
 def test_files_are_found_once_and_what_is_missing_is_an_item(folder: Path) -> None:
-    items = discover_videos([folder, folder / "plain.mp4", Path(f"{folder}/u*.mp4"), folder / "gone.mp4"])
+    items = discover_videos([folder, folder / "plain.mp4", Path(f"{folder}/u*.mp4"), folder / "lost.mp4"])
     found = [
-        "av1",
-        "cut",
-        "edited",
-        "empty",
-        "one",
-        "plain",
-        "shortened",
-        "stream",
-        "text",
-        "turned",
-        "uneven",
-        "zeroed",
+        *("av1", "cut", "edited", "empty", "gone", "long" * 50, "one", "one", "plain", "shortened", "stream", "text"),
+        *("turned", "uneven", "zeroed", "ünï 視頻, 'it'"),
     ]
-    assert [item.item_id for item in items] == [*found, "gone"]
+    assert [item.item_id for item in items] == [*found, "lost"]
     assert items[-1].problem == "there is no such file"
     (none,) = discover_videos([Path(f"{folder}/*.xyz")])
     assert none.problem == "no file matches"
