@@ -28,8 +28,8 @@ def check_cameras(cases: Sequence[Case], settings: RetrievalJudgeSettings) -> No
     """Whether cameras are known as the protocol needs them; told before anything is trained.
 
     Raises:
-        DataError: A camera that asks or is searched took no picture; or of the pictures that may be judged only some name
-            a camera, so that matches by the own camera could be left out of some rankings alone.
+        DataError: A camera that asks or is searched took no picture; or of the pictures that may be judged only some
+            name a camera, so that matches by the own camera could be left out of some rankings alone.
     """
     judged = [case for case in cases if case.split != "train" and case.labels.get("identity")]
     without = [case.case_id for case in judged if not _camera(case)]
