@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -257,6 +257,9 @@ class InferenceSettings(Section):
 class PictureWorkflow(WorkflowConfig):
     """What workflows of pictures with identities or classes share."""
 
+    has_heads: ClassVar[bool] = True
+    """Whether `head` stands behind the network."""
+
     data: DataSettings
     """Where the pictures come from, by format."""
     input: InputSettings = InputSettings()
@@ -271,6 +274,14 @@ class PictureWorkflow(WorkflowConfig):
     """What is minimised."""
     infer: InferenceSettings = InferenceSettings()
     """How pictures are embedded."""
+
+    @model_validator(mode="after")
+    def _one_picture_is_no_batch(self) -> Self:
+        pairs = isinstance(self.model, VitSettings) and self.model.dcal is not None and self.model.dcal.pairs
+        if self.train.batch_size == 1 and self.has_heads and (self.head.neck or pairs):
+            why = "head.neck takes the variance of a batch" if self.head.neck else "model.dcal.pairs needs a second one"
+            raise ValueError(f"train.batch_size is 1, but {why}: take 2 or more")
+        return self
 
     @model_validator(mode="after")
     def _the_neck_numbers_cameras_alone(self) -> Self:

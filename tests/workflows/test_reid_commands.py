@@ -130,3 +130,46 @@ def test_a_rate_that_is_none_is_refused_before_anything_is_embedded(
     assert code == ExitCode.USAGE
     assert "is no share of pairs" in error
     assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    """A Market-1501 of a few pictures, and a workflow that reads it."""
+    names = ["bounding_box_train/0002_c1s1_000451_03.jpg", "bounding_box_train/0002_c2s1_000451_03.jpg"]
+    names += ["query/0007_c1s1_000651_00.jpg", "bounding_box_test/0007_c2s1_000451_02.jpg"]
+    names += [f"bounding_box_test/-1_c2s1_0000{number}_02.jpg" for number in range(30)]
+    for number, name in enumerate(names):
+        (tmp_path / "market" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8), (number, 0, 0)).save(tmp_path / "market" / name)
+    (tmp_path / "market" / "query" / "Thumbs.db").write_text("no picture")
+    workflow = tmp_path / "market.yaml"
+    workflow.write_text(
+        "task: reid/retrieval\nname: market\ndata: {format: market1501, root: market}\nsplit: {validation: 0.0}\n"
+    )
+    return workflow
+
+
+def test_validate_shows_what_was_read_and_takes_junk_for_no_problem(market: Path, capsys) -> None:
+    assert run(["validate", str(market)]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert "30 junk picture, which the benchmark does not judge" in shown
+    assert "4 of 34 cases can be used" in shown
+    assert "1 .db" in shown
+    assert "-1_c2s1" not in shown
+    assert run(["validate", str(market), "--json"]) == ExitCode.OK
+    told = json.loads(capsys.readouterr().out)
+    assert told["problems"] == []
+    assert len(told["left_out"]) == 30
+    assert told["report"]["identities"] == 2
+
+
+def test_validate_names_the_first_problems_of_many_alike(market: Path, capsys) -> None:
+    for number in range(25):
+        (market.parent / "market" / "query" / f"strange {number:02d}.jpg").write_text("no picture")
+    assert run(["validate", str(market)]) == ExitCode.DATA
+    shown = capsys.readouterr().out
+    assert "query/strange 19.jpg" in shown
+    assert "query/strange 20.jpg" not in shown
+    assert "5 more" in shown
+    assert run(["validate", str(market), "--json"]) == ExitCode.DATA
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 25

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,7 @@ class ConditionSettings(Section):
 class AttributeWorkflow(PictureWorkflow):
     """A workflow with one embedding for each attribute. A group is an identity, as in retrieval."""
 
+    has_heads: ClassVar[bool] = False
     condition: ConditionSettings
     """What pictures are compared by, and how."""
     model: VitSettings = VitSettings()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-__all__ = ["BORDERS", "Row", "Tile", "draw_ranked_lists", "rows_of_search"]
+__all__ = ["BORDERS", "Row", "Tile", "draw_ranked_lists", "rows_of_search", "shortened"]
 
 BORDERS: Mapping[Status, tuple[int, int, int]] = {
     "right": (34, 139, 34),
@@ -94,8 +94,8 @@ def draw_ranked_lists(rows: Sequence[Row], *, height: int = 128) -> NDArray[np.u
                 )
             below = top + height + 2 * _BORDER + 2
             room = cell_width - 4 + (gap_after_query - _GAP if column == 0 else 0)
-            pen.text((left, below), _cut(tile.title, room, font), fill=_INK, font=font)
-            pen.text((left, below + 13), _cut(tile.detail, room, font), fill=_FAINT, font=font)
+            pen.text((left, below), shortened(tile.title, room, font), fill=_INK, font=font)
+            pen.text((left, below + 13), shortened(tile.detail, room, font), fill=_FAINT, font=font)
         middle = _GAP + cell_width + gap_after_query // 2 - _GAP // 2
         pen.line((middle, top, middle, top + height + 2 * _BORDER), fill=_FAINT, width=1)
     return np.asarray(canvas)
@@ -142,10 +142,11 @@ def _fitted(image: NDArray[np.uint8] | None, width: int, height: int) -> Image |
     return Images.fromarray(image).resize(size, Images.Resampling.BILINEAR)
 
 
-def _cut(text: str, width: int, font: FreeTypeFont | ImageFont) -> str:
-    """The text, or its beginning and an ellipsis where it is too wide."""
+def shortened(text: str, width: int, font: FreeTypeFont | ImageFont) -> str:
+    """The text, or its beginning and its end where it is too wide: names of files often differ at their end alone."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(f"{text}…") > width:
-        text = text[:-1]
-    return f"{text}…"
+    kept = len(text)
+    while kept and font.getlength(cut := f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}") > width:
+        kept -= 1
+    return cut if kept else ""

@@ -25,7 +25,19 @@ class Roles:
 
 
 def check_cameras(cases: Sequence[Case], settings: RetrievalJudgeSettings) -> None:
-    """Raises `DataError` where a camera that asks or is searched took no picture, before anything is trained."""
+    """Whether cameras are known as the protocol needs them; told before anything is trained.
+
+    Raises:
+        DataError: A camera that asks or is searched took no picture; or of the pictures that may be judged only some
+            name a camera, so that matches by the own camera could be left out of some rankings alone.
+    """
+    judged = [case for case in cases if case.split != "train" and case.labels.get("identity")]
+    without = [case.case_id for case in judged if not _camera(case)]
+    if settings.protocol in ("auto", "each") and 0 < len(without) < len(judged):
+        raise DataError(
+            f"{len(without)} of {len(judged)} pictures name no camera, the first {without[0]!r}; the others do",
+            hint="Matches by the own camera do not count, so tell the camera of each picture, or of none.",
+        )
     there = {_camera(case) for case in cases}
     for key in ("query_cameras", "gallery_cameras"):
         missing = [camera for camera in getattr(settings, key) if camera not in there]

@@ -331,3 +331,31 @@ def test_a_whole_run_finds_colours_again(folder, tmp_path):
     row = outcome.summary.query("metric == 'map' and `class` == 'retrieval'").iloc[0]
     assert row["mean"] > 0.9
     assert (outcome.run.root / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (retrieval, {}, r"train\.batch_size is 1, but head\.neck takes the variance of a batch"),
+        (classification, {"model": {**VIT, "dcal": {}}}, r"train\.batch_size is 1, but model\.dcal\.pairs needs"),
+    ],
+)
+def test_a_batch_of_one_is_refused_where_it_cannot_be_trained_on(folder, make, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(folder, train={"batch_size": 1}, **changes)
+    assert classification(folder, train={"batch_size": 1}).config.train.batch_size == 1
+
+
+def test_cameras_of_some_pictures_alone_are_refused(folder, tmp_path):
+    names = sorted(path.name for path in folder.iterdir())[:4]
+    rows = [
+        f"{folder / name},{name.split('_')[0]},{'' if place == 2 else place},test" for place, name in enumerate(names)
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["path,identity,camera,split", *rows]))
+    data = {"format": "csv", "file": str(table)}
+    with pytest.raises(DataError, match="1 of 4 pictures name no camera"):
+        retrieval(folder, data=data).read_cases()
+    # Pictures to learn from need none.
+    table.write_text(table.read_text().replace(f"{rows[2]}", rows[2].replace(",test", ",train")))
+    assert len(retrieval(folder, data=data).read_cases()) == 4

@@ -135,6 +135,36 @@ def test_the_mean_of_chosen_patches_depends_on_the_roll_out(images):
         DualCrossAttention(small_vit(), heads=2, summary="mean")
 
 
+@pytest.mark.parametrize(("heads", "depth", "ratio"), [(2, 3, 0.3), (4, 5, 0.1), (1, 1, 1.0), (8, 2, 0.01)])
+def test_selected_tokens_look_at_all_of_them(heads, depth, ratio):
+    """GLCA written out: projections, one softmax over all tokens for each selected query, residual, feed-forward."""
+    torch.manual_seed(depth)
+    vit = small_vit(depth=depth, heads=heads, stride=4)
+    network = DualCrossAttention(vit, heads=heads, ratio=ratio).eval()
+    images = torch.randn(2, 3, *SIZE)
+    tokens, maps = self_attention(blocks_of(vit), vit.tokens(images))
+    heeded = slow_roll_out(maps)
+    chosen = network.local.select(heeded)
+    count = max(1, int(ratio * 21))
+    assert chosen.shape == (2, 1 + count)
+    ours = network.local(tokens, chosen)
+    block, each = network.local.block, 16 // heads
+    for image in range(2):
+        best = sorted(range(21), key=lambda patch: -float(heeded[image, patch]))[:count]
+        assert set(chosen[image].tolist()) == {0, *(patch + 1 for patch in best)}
+        normed = block.norm1(tokens[image])
+        keys, values = block.mixer.kv(normed).chunk(2, -1)
+        for place, token in enumerate(chosen[image].tolist()):
+            query, parts = block.mixer.q(normed[token]), []
+            for head in range(heads):
+                part = slice(each * head, each * (head + 1))
+                scores = torch.stack([(query[part] * key[part]).sum() / math.sqrt(each) for key in keys])
+                parts.append(scores.softmax(0) @ values[:, part])
+            mixed = tokens[image, token] + block.mixer.proj(torch.cat(parts))
+            wanted = mixed + block.feed_forward(block.norm2(mixed))
+            torch.testing.assert_close(ours[image, place], wanted, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 9, 32])
 def test_nobody_is_paired_with_itself(count):
     for seed in range(5):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from domains.reid.index.pictures import BORDERS, Row, Tile, draw_ranked_lists, rows_of_search
+from domains.reid.index.pictures import BORDERS, Row, Tile, draw_ranked_lists, rows_of_search, shortened
 from domains.reid.index.search import Found, Hit
 
 
@@ -87,3 +87,18 @@ def test_rows_of_a_search_read_their_images(tmp_path: Path) -> None:
     assert [tile.title for tile in row.found] == ["-  0.500", "1  0.400", "2  0.300"]
     assert row.found[0].detail == "anna cam 2"
     assert row.query.detail == "answer: ben"
+
+
+def test_a_name_that_is_too_long_keeps_its_beginning_and_its_end() -> None:
+    from PIL import ImageFont
+
+    font = ImageFont.load_default(size=11)
+    long = "bounding_box_test-0005_c3s1_000651_02"
+    cut = shortened(long, 90, font)
+    assert font.getlength(cut) <= 90
+    first, last = cut.split("…")
+    assert long.startswith(first)
+    assert long.endswith(last)
+    assert min(len(first), len(last)) >= 4
+    assert shortened("short", 90, font) == "short"
+    assert shortened(long, 1, font) == ""
