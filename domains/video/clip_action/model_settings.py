@@ -118,6 +118,9 @@ class CrossModalSettings(_Common):
     """Stride of joints, or of places of the motion picture, that look at one another."""
     heads: int | None = Field(default=None, ge=1)
     """Heads of every attention; null for heads of about 32 channels."""
+    drop_rgb: float = Field(default=0.0, ge=0, lt=1)
+    """Share of training clips whose frames are blanked: where there are few videos, the network else learns their
+    places by heart and leaves the second modality alone."""
 
 
 ModelSettings = Annotated[SpaceTimeSettings | CrossModalSettings, Field(discriminator="network")]
