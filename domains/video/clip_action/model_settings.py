@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from domains.video.clip_action.mixer_settings import MixerSettings, mixer_named
 from pipelines.config.section import Section
@@ -90,6 +90,13 @@ class SpaceTimeSettings(_Common):
     drop_path: float = Field(default=0.0, ge=0, lt=1)
     """Share of clips for which the last block is left out in training."""
 
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _no_poses(cls, streams: Any) -> Any:
+        if isinstance(streams, (list, tuple)) and "pose" in streams:
+            raise ValueError("poses are looked at by `network: cross_modal` alone; rgb and motion are allowed here")
+        return streams
+
     @model_validator(mode="after")
     def _each_once(self) -> Self:
         if len(set(self.streams)) < len(self.streams):
@@ -111,6 +118,9 @@ class CrossModalSettings(_Common):
     """Stride of joints, or of places of the motion picture, that look at one another."""
     heads: int | None = Field(default=None, ge=1)
     """Heads of every attention; null for heads of about 32 channels."""
+    drop_rgb: float = Field(default=0.0, ge=0, lt=1)
+    """Share of training clips whose frames are blanked: where there are few videos, the network else learns their
+    places by heart and leaves the second modality alone."""
 
 
 ModelSettings = Annotated[SpaceTimeSettings | CrossModalSettings, Field(discriminator="network")]

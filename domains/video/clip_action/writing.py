@@ -150,7 +150,9 @@ def _write_video(
 
 def _persons(track: PoseTrack | None, frame: int, size: tuple[int, int]) -> list[Person]:
     """Who is seen in a frame of this height and width."""
-    poses = [] if track is None else track.at(np.array(frame))
+    if track is None:
+        return []
+    poses = track.at(np.array(frame))  # (P, J, 3)
     return [Person(one[:, :2] * size[::-1] - 0.5, one[:, 2]) for one in poses if one[:, 2].any()]
 
 

@@ -55,6 +55,7 @@ class CrossModalNetwork(ClipModel):
         heads: Number of heads; None for heads of about 32 channels.
         expansion: Width of a feed-forward part over `dim`.
         dropout: Probability that a channel is dropped.
+        drop_rgb: Share of training clips whose frames are blanked, so that the second modality must do.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class CrossModalNetwork(ClipModel):
         heads: int | None = None,
         expansion: float = 2.0,
         dropout: float = 0.3,
+        drop_rgb: float = 0.0,
     ) -> None:
         super().__init__(encoder, ("rgb",) if joints else ("rgb", "motion"))
         self.joints = joints * persons
@@ -80,7 +82,7 @@ class CrossModalNetwork(ClipModel):
         self.joint_place = nn.Parameter(torch.randn(joints, dim) * _WHO) if joints else None
         self.person_place = nn.Parameter(torch.randn(persons, dim) * _WHO) if joints and persons > 1 else None
         self.modal = nn.Parameter(torch.randn(2, dim) * _SMALL)
-        self.drop = nn.Dropout(dropout)
+        self.drop, self.drop_rgb = nn.Dropout(dropout), drop_rgb
         self.blocks = nn.ModuleList(
             CrossModalBlock(
                 dim,
@@ -127,7 +129,10 @@ class CrossModalNetwork(ClipModel):
     def _decide(self, features: Tensor, pose: Tensor | None) -> CrossModalOutput:
         batch, _, frames, height, width, _ = features.shape
         code = place_code((frames, height, width), self.head.in_features // 2).to(features)
-        visual = self.drop(self.visual(features[:, 0]) + code)  # (B, T, h, w, dim)
+        rgb = features[:, 0]
+        if self.training and self.drop_rgb:
+            rgb = rgb * (torch.rand(batch, 1, 1, 1, 1, device=rgb.device) >= self.drop_rgb)
+        visual = self.drop(self.visual(rgb) + code)  # (B, T, h, w, dim)
         seen: Tensor | None = None
         if pose is None:
             other = (self.other(features[:, 1]) + code).flatten(2, 3)  # (B, T, h w, dim)

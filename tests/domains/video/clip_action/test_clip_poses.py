@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydantic import ValidationError
 
 from domains.video.clip_action.augment import ClipChange
 from domains.video.clip_action.clips import FrameStore
@@ -372,6 +373,11 @@ def test_tables_and_folders_name_skeletons_or_tell_which_are_missing(puppets: Pa
     assert "no skeletons beside the video" in found.excluded[0].reason
     with pytest.raises(DataError, match=r"no column 'poses' \(data.skeleton\)"):
         ClipActionTask(workflow(table, data={"format": "table", "file": str(table), "skeleton": "poses"})).read_cases()
+
+
+def test_only_the_cross_modal_network_takes_poses(puppets: Path) -> None:
+    with pytest.raises(ValidationError, match="poses are looked at by `network: cross_modal` alone"):
+        workflow(puppets, model={"network": "space_time"})
 
 
 def test_a_file_of_many_clips_is_searched_by_name(tmp_path: Path) -> None:

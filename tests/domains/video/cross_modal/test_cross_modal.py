@@ -83,6 +83,16 @@ def test_both_modalities_reach_the_decision() -> None:
         assert (model(features=other).logits - base).abs().max() > 1e-3
 
 
+def test_blanked_frames_leave_the_second_modality_to_decide() -> None:
+    model, (features, _) = network(drop_rgb=0.999999), made()
+    other = features.clone()
+    other[:, 0] = torch.randn_like(other[:, 0])
+    torch.testing.assert_close(model(features=features).logits, model(features=other).logits)
+    other[:, 1] = torch.randn_like(other[:, 1])
+    assert (model(features=features).logits - model(features=other).logits).abs().max() > 1e-3
+    assert (model.eval()(features=features).logits - model(features=other).logits).abs().max() > 1e-3
+
+
 def test_a_joint_that_was_not_seen_changes_nothing_and_counts_nothing() -> None:
     model = network(joints=5).eval()
     features, pose = made(5)
