@@ -1,24 +1,22 @@
-"""Pictures as the network sees them: read, upright, in colour, resized, normalised."""
+"""Pictures as the network sees them: resized, normalised."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.cases import Case
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 
-__all__ = ["Fit", "ImageInput", "Pixels", "picture_or_none", "read_picture", "resized_picture"]
+__all__ = ["Fit", "ImageInput", "Pixels", "picture_or_none", "resized_picture"]
 
 Fit = Literal["stretch", "crop"]
 Pixels = NDArray[np.uint8]
 
-_MOST_PIXELS = 200_000_000
 _STATISTICS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -63,33 +61,9 @@ class ImageInput:
         return np.ascontiguousarray(((picture.astype(np.float32) - mean) / deviation).transpose(2, 0, 1))
 
 
-def read_picture(case_id: str, path: Path) -> Pixels:
-    """A picture as `(h, w, 3)` uint8, upright as its camera says.
-
-    Raises:
-        CaseError: There is no such file, it is damaged, or it is no picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not path.is_file():
-        raise CaseError(case_id, f"there is no file {path.name!r}")
-    try:
-        with warnings.catch_warnings(), Image.open(path) as opened:
-            warnings.simplefilter("ignore")
-            if opened.width * opened.height > _MOST_PIXELS:
-                raise CaseError(case_id, f"{opened.width} × {opened.height} pixels are more than a picture has")
-            upright: Any = ImageOps.exif_transpose(opened)
-            return np.asarray(upright.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        reason = str(error).split(" '")[0].split(" <")[0]
-        raise CaseError(
-            case_id, f"not a readable picture: {reason}", hint="Open it in a viewer, or copy it again."
-        ) from error
-
-
 def resized_picture(given: ImageInput, case: Case) -> Pixels:
     """The picture of a case, resized. Raises `CaseError`."""
-    return given.resize(read_picture(case.case_id, case.paths["image"]))
+    return given.resize(read_picture(case.paths["image"], case.case_id))
 
 
 def picture_or_none(given: ImageInput, case: Case) -> Pixels | None:

@@ -9,11 +9,12 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from domains.reid.images import ImageInput, read_picture
+from domains.reid.images import ImageInput
 from domains.reid.plan import Plan, identity_names
 from domains.reid.settings import CnnSettings, PictureWorkflow
 from pipelines.cases import Case
 from pipelines.errors import DataError
+from pipelines.pictures import read_picture
 from pipelines.task import Item, Task
 from pipelines.workflow import WorkflowConfig
 
@@ -68,7 +69,7 @@ class PictureTask(Task):
 
     def check_case(self, case: Case) -> dict[str, Any]:
         """Height and width. Raises `CaseError` when the picture cannot be read."""
-        height, width = read_picture(case.case_id, case.paths["image"]).shape[:2]
+        height, width = read_picture(case.paths["image"], case.case_id).shape[:2]
         return {"height": height, "width": width}
 
     def fit(self, training: Sequence[Case]) -> None:

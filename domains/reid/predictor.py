@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from domains.reid.discovery import discover_pictures
-from domains.reid.images import ImageInput, Pixels, read_picture
+from domains.reid.images import ImageInput, Pixels
 from domains.reid.models.embedder import Embedded
 from domains.reid.plan import Plan
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 from pipelines.task import Item, Predictor, Written
 
 __all__ = ["LoadedPicture", "PicturePredictor", "PictureResult"]
@@ -89,7 +90,7 @@ class PicturePredictor(Predictor[LoadedPicture, PictureResult]):
         if item.problem:
             raise CaseError(item.item_id, item.problem)
         started = time.perf_counter()
-        picture = read_picture(item.item_id, item.paths[0])
+        picture = read_picture(item.paths[0], item.item_id)
         resized = self._given.middle(self._given.resize(picture))
         return LoadedPicture(resized, self._plan.side(item.detail), {"read": time.perf_counter() - started})
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from domains.reid.images import read_picture
 from domains.reid.index.search import Found, Status
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -121,7 +121,7 @@ def rows_of_search(found: Sequence[Found], *, queries: Path, gallery: Path | Non
 
 def _read(path: Path) -> NDArray[np.uint8] | None:
     try:
-        return read_picture(path.name, path)
+        return read_picture(path, path.name)
     except CaseError:
         return None
 

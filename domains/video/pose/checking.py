@@ -8,10 +8,10 @@ from typing import Any
 
 from domains.video.pose.crops import lies_outside
 from domains.video.pose.labels import LabelledFrame
-from domains.video.pose.pictures import read_picture
 from domains.video.pose.samples import trainable
 from domains.video.pose.settings import InputSettings
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 
 __all__ = ["check_frame"]
 

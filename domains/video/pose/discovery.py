@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from domains.video.discovery import ENDINGS
-from domains.video.pose.pictures import PICTURE_ENDINGS
 from pipelines.caseids import normal_identifier
+from pipelines.pictures import PICTURE_ENDINGS
 from pipelines.task import Item
 
 __all__ = ["discover_pictures", "only_pictures"]

@@ -24,10 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from domains.video.pose.labels import LabelledFrame, LabelledPerson, LabelledSet, SequenceFrame
-from domains.video.pose.pictures import PICTURE_ENDINGS
 from domains.video.skeletons.joints import JointSet, JointSetMismatch, mirrored_by_name, require_same
 from domains.video.skeletons.keypoint_json import joints_of_json
 from pipelines.errors import DataError
+from pipelines.pictures import PICTURE_ENDINGS
 
 __all__ = ["read_coco", "read_deeplabcut", "read_lsp"]
 

@@ -16,9 +16,9 @@ from domains.video.discovery import discover_videos
 from domains.video.pose.boxes import Detector, FileBoxes, FoundBox, WholePicture, boxes_beside, with_boxes
 from domains.video.pose.discovery import discover_pictures
 from domains.video.pose.estimating import FrameClip, FramePose, PoseEstimator
-from domains.video.pose.pictures import read_picture
 from domains.video.pose.streaming import VideoPoses, write_video
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 from pipelines.task import Item, Predictor, Written
 
 __all__ = ["LoadedFrame", "LoadedVideo", "PosePredictor", "PoseResult"]

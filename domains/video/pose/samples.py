@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from domains.video.pose.augment import change_light, draw_crop, half_body, lower_joints
 from domains.video.pose.crops import Box, Crop, whole_box
 from domains.video.pose.labels import LabelledFrame, LabelledPerson
-from domains.video.pose.pictures import read_picture
 from domains.video.pose.settings import AugmentSettings, InputSettings
 from domains.video.skeletons.joints import JointSet
 from pipelines.encoders.statistics import IMAGENET_MEAN, IMAGENET_STD
 from pipelines.errors import CaseError
+from pipelines.pictures import read_picture
 from pipelines.task import SampleKey
 
 if TYPE_CHECKING:

@@ -272,7 +272,7 @@ class PoseTask(Task):
 
     def _size(self, case: Case) -> tuple[int, int]:
         """Height and width of a picture, upright."""
-        from domains.video.pose.pictures import picture_size
+        from pipelines.pictures import picture_size
 
         if case.case_id not in self._sizes:
             self._sizes[case.case_id] = picture_size(case.paths["image"], case.case_id)
