@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipelines.cases import Case
 from pipelines.errors import ConfigurationError, DataError
@@ -37,6 +37,7 @@ def evaluate_model(
     part: str,
     out: Path,
     device: Literal["auto", "cpu", "cuda"] = "auto",
+    changes: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> ModelEvaluation:
     """Judges a model on the cases of a workflow and writes `PART.cases.csv` and `PART.summary.csv` into `out`.
@@ -47,10 +48,12 @@ def evaluate_model(
         part: `train`, `validation`, `test` or `all`.
         out: Folder for the tables.
         device: `auto`, `cpu` or `cuda`.
+        changes: Dotted keys of what the model serves with → other values, for example another `infer.overlap`.
         say: Takes lines of progress.
 
     Raises:
-        ConfigurationError: `part` is none of the parts, or the workflow is for another task than the model.
+        ConfigurationError: `part` is none of the parts, the workflow is for another task than the model, or `changes`
+            names a setting that it does not have.
         DataError: The part has no cases that can be used.
         ModelFolderError: The model cannot be loaded.
     """
@@ -65,7 +68,7 @@ def evaluate_model(
         raise ConfigurationError(f"there is no part {part!r}; use one of: {', '.join(PARTS)}")
     config = resolved.config
     chosen_device = torch.device(choose_device(device))
-    loaded = load_model(model, device=chosen_device)
+    loaded = load_model(model, device=chosen_device, changes=changes)
     if loaded.task.name != config.task:
         raise ConfigurationError(f"the model is for {loaded.task.name}, the workflow for {config.task}")
     task = loaded.task.with_workflow(config)

@@ -9,7 +9,7 @@ import typer
 
 from pipelines.errors import DataError, ExitCode
 from pipelines.runs import RunFolder
-from workflows.commands.arguments import JsonOption, Overrides, RunArgument
+from workflows.commands.arguments import JsonOption, ModelChanges, Overrides, RunArgument, settings_of
 from workflows.commands.running import load, print_summary
 from workflows.console import next_steps, print_json, print_table, say
 
@@ -25,13 +25,22 @@ def evaluate(
     part: Annotated[str, typer.Option(help="train, validation, test, or all.")] = "test",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables.")] = Path("evaluation"),
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where the network runs.")] = "auto",
+    changes: ModelChanges = None,
     json: JsonOption = False,
 ) -> int:
     """Judge a model on cases with a reference."""
     from pipelines.experiment.standalone import evaluate_model
 
     workflow = str(Path(cases) / "config.yaml") if (Path(cases) / "config.yaml").is_file() else cases
-    outcome = evaluate_model(model, load(workflow, overrides), part=part, out=out, device=device, say=say)
+    outcome = evaluate_model(
+        model,
+        load(workflow, overrides),
+        part=part,
+        out=out,
+        device=device,
+        changes=settings_of(changes or ()),
+        say=say,
+    )
     if json:
         print_json(
             {"part": part, "summary": outcome.summary.to_dict("records"), "failed": dict(outcome.failed), "out": out}

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from pipelines.errors import ConfigurationError
-from workflows.commands.arguments import JsonOption
+from workflows.commands.arguments import JsonOption, ModelChanges, known_device, settings_of
 from workflows.console import next_steps, print_json, print_table, say
 
-__all__ = ["known_device", "predict", "settings_of"]
-
-
-def known_device(device: str) -> str:
-    """The name of a device. Raises `ConfigurationError` for anything else."""
-    """The device, where it is one. Raises `ConfigurationError`."""
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise ConfigurationError(f"there is no device {device!r}; use auto, cpu, cuda or cuda:N")
-    return device
+__all__ = ["predict"]
 
 
 def predict(
@@ -39,10 +28,7 @@ def predict(
     retries: Annotated[int, typer.Option(min=0, help="Further tries after a crash, a timeout or lack of memory.")] = 1,
     max_failures: Annotated[int | None, typer.Option(min=1, help="Stop after so many failed items.")] = None,
     executor: Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "local",
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the model, like infer.mirror=false."),
-    ] = None,
+    changes: ModelChanges = None,
     json: JsonOption = False,
 ) -> int:
     """Predict every item, and leave a ledger of what became of each. A second call does only what is missing."""
@@ -72,19 +58,3 @@ def predict(
         say(f"stopped early: {summary.stopped}; {summary.not_attempted} items were not attempted")
     next_steps({"results": out, "ledger": summary.ledger}, [f"{again}   (does only what is missing or changed)"])
     return summary.exit_code
-
-
-def settings_of(settings: Sequence[str]) -> dict[str, Any]:
-    """`infer.mirror=false` → `{"infer.mirror": False}`."""
-    import yaml
-
-    changes = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not key or not equals:
-            raise ConfigurationError(f"{setting!r} is no setting; write KEY=VALUE, for example infer.mirror=false")
-        try:
-            changes[key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigurationError(f"{key}: {text!r} is no value; put quotation marks around text") from None
-    return changes

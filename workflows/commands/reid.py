@@ -222,7 +222,7 @@ def _embed(
     model: Path, images: Sequence[LabelledImage], labels: Sequence[LabelledImage], root: Path, device: str
 ) -> tuple[StoredEmbeddings, list[FailedImage]]:
     from domains.reid.index.embedding_images import embed_images
-    from workflows.commands.prediction import known_device
+    from workflows.commands.arguments import known_device
 
     missing = [str(image.path) for image in images if not image.path.exists()]
     if missing:

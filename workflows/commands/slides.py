@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pipelines.errors import ConfigurationError, Problem
-from workflows.commands.arguments import JsonOption
-from workflows.commands.prediction import known_device, settings_of
+from workflows.commands.arguments import JsonOption, known_device, settings_of
 from workflows.console import next_steps, print_json, print_table, say
 
 if TYPE_CHECKING:
