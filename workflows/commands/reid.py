@@ -246,7 +246,8 @@ def _tell_unknown_cameras(model: Path, stored: StoredEmbeddings) -> None:
     if known and unknown:
         say(
             f"the model is told which camera took a picture ({', '.join(sorted(known))}); "
-            f"{unknown:,} of {len(stored):,} images name none of these: give --pattern or --table, in the index and in the search alike"
+            f"{unknown:,} of {len(stored):,} images name none of these: "
+            "give --pattern or --table, in the index and in the search alike"
         )
 
 
