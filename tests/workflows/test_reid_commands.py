@@ -173,3 +173,49 @@ def test_validate_names_the_first_problems_of_many_alike(market: Path, capsys) -
     assert "5 more" in shown
     assert run(["validate", str(market), "--json"]) == ExitCode.DATA
     assert len(json.loads(capsys.readouterr().out)["problems"]) == 25
+
+
+@pytest.fixture
+def pictures_and_model(tmp_path: Path) -> tuple[Path, Path]:
+    """Pictures of two people by two cameras, and a small untrained network that is told the camera."""
+    from domains.reid.retrieval.settings import RetrievalWorkflow
+    from domains.reid.retrieval.task import RetrievalTask
+    from pipelines.modelfolder import save_model
+
+    random = np.random.default_rng(0)
+    root = tmp_path / "pictures"
+    for name in ("anna/1_a.png", "anna/2_b.png", "ben/1_c.png", "ben/2_d.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 8, 3), dtype=np.uint8)).save(root / name)
+    network = {"name": "vit", "width": None, "dim": 16, "depth": 1, "heads": 2, "patch": 8, "cameras": True}
+    given = {"task": "reid/retrieval", "name": "tiny", "model": network, "input": {"size": [16, 8]}}
+    given |= {"data": {"format": "identities", "root": str(root), "pattern": "{identity}/{camera}_*.png"}}
+    given |= {"sampling": {"balanced": False}}
+    task = RetrievalTask(RetrievalWorkflow.model_validate(given))
+    task.fit(task.read_cases().cases)
+    save_model(tmp_path / "model", task, task.build_network().state_dict())
+    return root, tmp_path / "model"
+
+
+def test_pictures_are_indexed_with_their_cameras_and_named_ones_searched(pictures_and_model, tmp_path, capsys) -> None:
+    pictures, model = pictures_and_model
+    (pictures / "ben" / "1_broken.png").write_bytes(b"no picture")
+    (pictures / "strange.png").write_bytes(b"no picture")
+    told = ("--pattern", "{identity}/{camera}_*.png")
+    index = tmp_path / "index"
+    code, output, error = call(capsys, "index", pictures, "--model", model, "--out", index, *told, "--json")
+    assert code == ExitCode.SOME_FAILED
+    assert [one["source"] for one in json.loads(output)["failed"]] == ["ben/1_broken.png", "strange.png"]
+    assert "is told which camera" not in error
+    # Of all the pictures below the folder of the pattern, only the one that is named is searched for.
+    query = (pictures / "ben" / "2_d.png", "--query-images", pictures)
+    code, output, error = call(capsys, "search", index, *query, *told, "--json")
+    (found,) = json.loads(output)["queries"]
+    assert code == ExitCode.OK
+    assert (found["identity"], found["hits"][0]["item"], found["hits"][0]["status"]) == ("ben", "ben-2_d", "junk")
+    assert found["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
+    assert "is told which camera" not in error
+    code, output, error = call(capsys, "search", index, *query, "--json")
+    assert code == ExitCode.OK
+    assert json.loads(output)["queries"][0]["hits"][0]["score"] < 0.99999
+    assert "(1, 2); 1 of 1 images name none of these" in error

@@ -232,7 +232,23 @@ def _embed(
         if done % 1000 == 0 or (done == total and total > 100):
             say(f"{done:,} of {total:,} images embedded")
 
-    return embed_images(model, images, root=root, labels=labels, device=known_device(device), report=report)
+    stored, failed = embed_images(model, images, root=root, labels=labels, device=known_device(device), report=report)
+    _tell_unknown_cameras(model, stored)
+    return stored, failed
+
+
+def _tell_unknown_cameras(model: Path, stored: StoredEmbeddings) -> None:
+    """A network that is told the camera embeds a picture otherwise where none is told: that should not go unseen."""
+    from pipelines.modelfolder import read_model_record
+
+    known = set(read_model_record(model).description.get("plan", {}).get("cameras", ()))
+    unknown = int((~stored.table["camera"].isin(known)).sum())
+    if known and unknown:
+        say(
+            f"the model is told which camera took a picture ({', '.join(sorted(known))}); "
+            f"{unknown:,} of {len(stored):,} images name none of these: "
+            "give --pattern or --table, in the index and in the search alike"
+        )
 
 
 def _read_queries(

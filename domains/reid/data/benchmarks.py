@@ -68,7 +68,9 @@ def read_benchmark(settings: BenchmarkData) -> Records:
     for folder, (part, role) in zip(
         _FOLDERS[settings.format], (("train", ""), ("test", "query"), ("test", "gallery")), strict=True
     ):
-        for path in records.pictures(files_below(_needed(settings.root / folder, settings.format))):
+        given = _needed(settings.root / folder, settings.format)
+        # What somebody put into a folder of its own below is not what the authors handed out.
+        for path in records.pictures(path for path in files_below(given) if path.parent == given):
             matched = _NAMES[settings.format].match(path.stem)
             if matched is None:
                 records.skip(path, "the name is not one of this benchmark")

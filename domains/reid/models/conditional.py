@@ -27,6 +27,8 @@ class ConditionalAttention(nn.Module):
         heads: Attention heads.
         hidden: Channels inside the feed-forward part.
         fusion: `condition`: the learned vector of the attribute is the query. `token`: it is added to the class token.
+            To add it to every token changes nothing: of the last block the class token alone is heeded, and what it
+            becomes depends on its own query and on keys and values, which know no attribute.
         eps: Of the normalisations.
     """
 

@@ -43,6 +43,7 @@ def test_market_skips_junk_and_keeps_distractors_in_the_gallery(tmp_path):
         "bounding_box_test/0000_c4s1_000451_02.jpg",
         "bounding_box_test/-1_c2s1_000451_02.jpg",
         "bounding_box_test/strange.jpg",
+        "bounding_box_test/copy/0007_c1s1_000451_02.jpg",
     ):
         picture(tmp_path / name)
     (tmp_path / "bounding_box_test" / "Thumbs.db").write_text("no picture")

@@ -200,6 +200,20 @@ def test_each_attribute_has_an_embedding_of_its_own(images):
         torch.testing.assert_close(alone(images)[:, 0], out[:, 1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_condition_added_to_every_token_gives_the_same_class_token(images):
+    network = ConditionalTransformer(small_vit(), attributes=2, heads=2, fusion="token").eval()
+    conditional, vit = network.conditional, network.vit
+    tokens = vit.tokens(images)
+    for block in vit.blocks:
+        tokens = block(tokens)
+    block = conditional.block
+    normed = block.norm1(tokens)
+    for attribute, condition in enumerate(conditional.condition.weight):
+        x = tokens + block.mixer(normed + condition, normed)  # a query of each token
+        whole = vit.norm(x + block.feed_forward(block.norm2(x)))[:, 0]
+        torch.testing.assert_close(network(images)[:, attribute], whole, rtol=1e-4, atol=1e-5)
+
+
 class OfficialAttention(nn.Module):
     """As timm writes it."""
 
