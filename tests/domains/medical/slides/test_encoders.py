@@ -43,7 +43,7 @@ def test_features_are_those_of_the_network_as_it_was_published(encoder: Encoder)
 
 def test_a_tile_does_not_depend_on_its_batch(encoder: Encoder) -> None:
     tiles = _tiles(3)
-    np.testing.assert_allclose(encoder(tiles)[2], encoder(tiles[2:])[0], atol=1e-5)
+    np.testing.assert_allclose(encoder(tiles)[2], encoder(tiles[2:])[0], rtol=2e-5, atol=2e-5)
 
 
 def test_bfloat16_is_near_float32(encoder: Encoder) -> None:

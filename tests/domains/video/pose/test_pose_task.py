@@ -49,15 +49,16 @@ def test_where_tokens_look_is_learned_beside_the_likelihood(mouse, tokens):
         network = task.build_network().train()
         data = task.training_data([case for case in cases if case.split == "train"], seed=0)
         torch.manual_seed(0)
-        found[weight] = task.loss_step(network, data.collate([data[SampleKey(0, at)] for at in range(2)]))
+        parts = task.loss_step(network, data.collate([data[SampleKey(0, at)] for at in range(2)]))
+        found[weight] = {name: float(value.detach()) for name, value in parts.items()}
     assert set(found[0.0]) == {"loss"}
     if tokens == "pooled":
         assert set(found[2.0]) == {"loss"}
     else:
         parts = found[2.0]
-        assert float(parts["looking"]) > 0
-        assert float(parts["loss"]) == pytest.approx(float(parts["likelihood"] + 2 * parts["looking"]), rel=1e-6)
-        assert float(parts["likelihood"]) == pytest.approx(float(found[0.0]["loss"]), rel=1e-5)
+        assert parts["looking"] > 0
+        assert parts["loss"] == pytest.approx(parts["likelihood"] + 2 * parts["looking"], rel=1e-6)
+        assert parts["likelihood"] == pytest.approx(found[0.0]["loss"], rel=1e-5)
 
 
 @pytest.mark.parametrize("head", ["dsta", "plain"])
